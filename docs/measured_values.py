@@ -4,17 +4,13 @@ All times are of the backend `torch`, all cases of an H200; measured values are 
 """
 
 import json
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from statistics import median, quantiles
 
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.error_measures import Errors, errors_of
-from costmodel.recordings.quantities import RunName
-from costmodel.validation.repeatability import quantity_changes
 from docs.recorded import MeasuredCase, decode, prefill, ratio, recorded
-from docs.repeatability import committed
 from docs.tables import BATCHES, DENSE, LARGE, PROMPTS, SMALL, counts_equal
 from docs.wording import listed, span
 
@@ -29,7 +25,7 @@ def measured_values() -> dict[str, str]:
 
 
 def cases() -> dict[str, str]:
-    """How many cases there are, and which sessions and commits they come from."""
+    """How many cases there are, and how many sessions and profiles checked themselves."""
     known = recorded()
     sessions = chain.from_iterable(each.sessions for each in known.recordings.values())
     checked = [session for session in sessions if session.self_check]
@@ -45,9 +41,6 @@ def cases() -> dict[str, str]:
         "cases_lacking": f"{known.planned - len(known.cases)}",
         "parameters_equal": equal["parameters"],
         "flops_equal": equal["flops_counted"],
-        "commit_pairs": _commit("time", (*SMALL, *LARGE)),
-        "commit_time": _commit("time", (DENSE,)),
-        "commit_counters": _commit("counters", (DENSE,)),
         "sessions_checked": f"{len(checked)}",
         "profiles_checked": f"{len(profiles)}",
     }
@@ -59,7 +52,6 @@ def reads() -> dict[str, str]:
     long = [share for context, share in shares if context >= PROMPTS[1]]
     short = [share for context, share in shares if context == PROMPTS[0]]
     prompts = [ratio(case.step["hbm_read_bytes"]) for case in recorded().of_phase("prefill")]
-    (again,) = (line for line in quantity_changes(committed()) if line.quantity == "hbm_read_bytes")
     return {
         "reads_long_cases": f"{len(long)}",
         "reads_long_median": f"{median(long):.4f}",
@@ -67,7 +59,6 @@ def reads() -> dict[str, str]:
         "reads_long_most": f"{max(long):.4f}",
         "reads_short_most": f"{max(short):.2f}",
         "reads_prefill_median": f"{median(prompts):.2f}",
-        "reads_repeat": f"{100 * abs(again.largest.relative):.1g} %",
     }
 
 
@@ -177,18 +168,6 @@ def repeats() -> dict[str, str]:
         "reference_dense_less": f"{span(dense, '.0f')} %",
         "replayed_ms": listed([f"{1e3 * seconds:.2f}" for seconds in replayed]),
     }
-
-
-def _commit(run: RunName, models: Sequence[str]) -> str:
-    """The one commit that made the runs of this name of these models, in short."""
-    recordings = [recorded().recordings[model] for model in models]
-    (commit,) = {
-        str(recording.sessions[case.runs[run].session].commit)
-        for recording in recordings
-        for case in recording.cases
-        if run in case.runs
-    }
-    return commit[:7]
 
 
 def _errors(quantity: str, phase: Phase) -> Errors:

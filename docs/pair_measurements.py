@@ -27,6 +27,8 @@ BATCHES = (1, 4, 16, 64, 256, 1024)
 CONTEXTS = (512, 2048, 8192)
 PROMPTS = (512, 2048, 8192)
 USUAL_CONTEXT = 2048
+GROUPED_BATCHES = BATCHES[:-1]  # that were measured with 4 key-value heads
+SKEWED = "zipf:1.0"
 
 Side: TypeAlias = Literal["moe", "memory"]
 

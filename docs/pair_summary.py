@@ -7,32 +7,36 @@ roofline bounds it has some way to go, as a factor; fused kernels go a share of 
 from collections.abc import Callable
 from math import log
 
+from costmodel.layers.attention import Attention
 from docs.pair_measurements import (
     BATCHES,
+    GROUPED_PAIR,
     LARGE,
-    PAIRS,
-    USUAL_CONTEXT,
+    SMALL,
     Lack,
     Pair,
     bound_share,
     bytes_share,
     decode,
     measured_share,
+    model_of,
     short,
 )
-from docs.pair_tables import ALIKE, Cells, winners
+from docs.pair_tables import Cells
+from docs.pair_words import ALIKE, winners
 from docs.wording import listed, span
 
-ORDER = (LARGE, *(pair for pair in PAIRS if pair != LARGE))
+ORDER = (LARGE, GROUPED_PAIR, SMALL)
+EXAMPLE = LARGE, 16  # pair and batch whose share is worked out in words
 HEAD = (
-    *("pair", "batch", "bytes promise", "bound says", "`torch`: faster", "`fused`: faster"),
-    "share by kernels",
+    *("size", "KV heads", "batch", "bytes promise", "PyTorch's kernels", "fused kernels"),
+    "closed by kernels",
 )
 
 
 def compared_summary() -> str:
-    """A paragraph for each pair, and one table of both."""
-    return "\n".join(f"{_paragraph(pair)}\n" for pair in ORDER) + f"\n{_table()}"
+    """A line for each pair, one table of all, and one share worked out."""
+    return "".join(map(_line, ORDER)) + f"\n{_table()}\n{_example()}"
 
 
 def kernels_share(pair: Pair, batch: int) -> float | Lack:
@@ -52,37 +56,63 @@ def kernels_share(pair: Pair, batch: int) -> float | Lack:
 
 
 def fused_speeds() -> dict[str, str]:
-    """The larger pair's ratios of measured times by fused kernels, for a sentence."""
-    shares = [measured_share(LARGE, "fused", decode(batch), "graph_s") for batch in BATCHES]
-    known = [f"{share:.2f}" for share in shares if not isinstance(share, Lack)]
-    return {"pair_large_fused_times": listed(known)} if known else {}
+    """Ratios of measured times by fused kernels, of the larger pair, for a sentence."""
+    values = {}
+    for name, pair in (("large", LARGE), ("grouped", GROUPED_PAIR)):
+        shares = [
+            measured_share(pair, "fused", decode(batch), "graph_s") for batch in _batches(pair)
+        ]
+        known = [f"{share:.2f}" for share in shares if not isinstance(share, Lack)]
+        if known:
+            values[f"pair_{name}_fused_times"] = listed(known)
+    return values
 
 
-def _paragraph(pair: Pair) -> str:
-    steps = [decode(batch) for batch in BATCHES]
-    shares = [kernels_share(pair, batch) for batch in BATCHES]
+def _line(pair: Pair) -> str:
+    steps = [decode(batch) for batch in _batches(pair)]
+    by_fused, by_torch = (
+        winners(pair, backend, steps, named=_family) for backend in ("fused", "torch")
+    )
+    shares = [kernels_share(pair, batch) for batch in _batches(pair)]
     known = [100 * share for share in shares if not isinstance(share, Lack)]
-    by_kernels = (
-        f"Of the way from the ratio of times by `torch` to the ratio of bounds, `fused` goes"
-        f" {span(known, '.0f')} %: that much was kernels."
+    kernels = (
+        " Of the gap between the times by PyTorch's kernels and what the bytes promise, fused"
+        f" kernels close {span(known, '.0f')} %."
         if known
-        else "How much of it is kernels: not measured (no case has both backends)."
+        else ""
     )
     return (
-        f"**{short(pair.moe)} or {short(pair.memory)}**, decode at {USUAL_CONTEXT:,} cached tokens."
-        f" By fused kernels on both sides, {winners(pair, 'fused', steps)}"
-        f" By PyTorch's kernels, {winners(pair, 'torch', steps)} {by_kernels}"
+        f"- **{_size(pair.memory)}, {_kv_heads(pair)} KV heads{_origin(pair)}.** Fused kernels:"
+        f" {by_fused} PyTorch's kernels: {by_torch}{kernels}\n"
     )
+
+
+def _example() -> str:
+    """How one cell of the last column comes about; empty where it was not measured."""
+    pair, batch = EXAMPLE
+    share = kernels_share(pair, batch)
+    torch, fused = (
+        measured_share(pair, backend, decode(batch), "graph_s") for backend in ("torch", "fused")
+    )
+    if isinstance(share, Lack) or isinstance(torch, Lack) or isinstance(fused, Lack):
+        return ""
+    bound = bound_share(pair, decode(batch))
+    return (
+        f"*Closed by kernels*, such as {_size(pair.memory)} with {_kv_heads(pair)} KV heads at"
+        f" batch {batch}: bytes promise {_family(pair.memory)} {bound:.2f}x, PyTorch's kernels give"
+        f" {torch:.2f}x, fused ones {fused:.2f}x. The gap is a factor of {bound / torch:.2f}, of"
+        f" which fused kernels close {fused / torch:.2f}: {share:.0%} in logarithms.\n"
+    ).replace("%", " %")
 
 
 def _table() -> str:
     cells = Cells()
     rows = [
         (
-            f"{_family(pair.moe)} or {_family(pair.memory)}, {_size(pair.memory)}",
+            _size(pair.memory),
+            _kv_heads(pair),
             f"{batch:,}",
             _faster(pair, bytes_share(pair, decode(batch)), cells),
-            _faster(pair, bound_share(pair, decode(batch)), cells),
             *(
                 _faster(pair, measured_share(pair, backend, decode(batch), "graph_s"), cells)
                 for backend in ("torch", "fused")
@@ -90,9 +120,24 @@ def _table() -> str:
             cells.of(kernels_share(pair, batch), ".0%").replace("%", " %"),
         )
         for pair in ORDER
-        for batch in BATCHES
+        for batch in _batches(pair)
     ]
     return cells.table(HEAD, rows)
+
+
+def _batches(pair: Pair) -> tuple[int, ...]:
+    """Those at which the published pair fits the GPU; the larger one at batch 1,024 does not."""
+    return BATCHES if pair == SMALL else BATCHES[:-1]
+
+
+def _kv_heads(pair: Pair) -> str:
+    attention = model_of(pair.moe).attention
+    assert isinstance(attention, Attention)
+    return f"{attention.num_key_value_heads}"
+
+
+def _origin(pair: Pair) -> str:
+    return " in place of 16" if pair == GROUPED_PAIR else ", as published"
 
 
 def _faster(pair: Pair, share: float | Lack, cells: Cells) -> str:
@@ -110,7 +155,7 @@ def _family(name: str) -> str:
 
 
 def _size(name: str) -> str:
-    return short(name).partition("-")[2]
+    return short(name).partition("-")[2].partition(",")[0]
 
 
 TABLES: dict[str, Callable[[], str]] = {"compared_summary": compared_summary}

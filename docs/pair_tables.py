@@ -1,24 +1,21 @@
-"""The measured part of docs/comparison.md: tables of both backends, sentences computed from them.
+"""The measured part of docs/comparison.md: tables of both backends.
 
 Ratios are those of the MoE over the memory model, so that above 1 the memory model needs less.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import log
-from operator import itemgetter
 
-from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
 from docs.markdown import markdown
 from docs.pair_measurements import (
     BACKENDS,
     BATCHES,
     CONTEXTS,
+    GROUPED_BATCHES,
     GROUPED_PAIR,
-    LARGE,
     PAIRS,
     PROMPTS,
-    USUAL_CONTEXT,
+    SKEWED,
     Lack,
     Pair,
     bound_s,
@@ -31,10 +28,7 @@ from docs.pair_measurements import (
     prompt,
     short,
 )
-from docs.wording import listed, span
 
-SKEWED = "zipf:1.0"
-ALIKE = 0.01  # shares of less than this are no difference
 RATIO_HEAD = (
     *("bytes promised", "bound", "bytes read: torch", "fused"),
     *("time: torch", "fused", "energy: torch", "fused"),
@@ -182,126 +176,27 @@ def compared_prompt_steps() -> str:
 def compared_grouped() -> str:
     """The larger pair with 4 key-value heads in each model, 2,048 cached tokens."""
     return _ratios(
-        ("pair", "batch"),
-        (((GROUPED_PAIR.title, f"{b:,}"), GROUPED_PAIR, decode(b)) for b in BATCHES[:-1]),
+        ("batch",),
+        (((f"{batch}",), GROUPED_PAIR, decode(batch)) for batch in GROUPED_BATCHES),
     )
 
 
-def compared_words() -> str:
-    """Where each side wins, by how much, and how much of that is kernels: a list."""
-    settings = (
-        ("decode", [decode(batch) for batch in BATCHES]),
-        ("decode, skewed", [decode(batch, routing=SKEWED) for batch in BATCHES]),
-        ("prefill", [prompt(tokens) for tokens in PROMPTS]),
+def compared_grouped_steps() -> str:
+    """Both models with 4 key-value heads, 2,048 cached tokens."""
+    return _steps(
+        ("model", "batch"),
+        (
+            ((short(name), f"{batch}"), name, decode(batch))
+            for batch in GROUPED_BATCHES
+            for name in (GROUPED_PAIR.moe, GROUPED_PAIR.memory)
+        ),
     )
-    lines = []
-    for pair in (LARGE, *(pair for pair in PAIRS if pair != LARGE)):
-        lines.append(f"- **{short(pair.moe)} or {short(pair.memory)}?** {_promise(pair)}")
-        for backend in BACKENDS:
-            lines += [
-                f"  - `{backend}`, {words}: {winners(pair, backend, workloads)}"
-                for words, workloads in settings
-            ]
-        lines.append(f"  - How much of it is kernels: {kernels(pair)}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _promise(pair: Pair) -> str:
-    """What the bytes and the bound say of decode steps at the usual context."""
-    promised = [bytes_share(pair, decode(batch)) for batch in BATCHES]
-    bounds = [bound_share(pair, decode(batch)) for batch in BATCHES]
-    at = BATCHES[promised.index(max(promised))]
-    return (
-        f"Decode at {USUAL_CONTEXT:,} cached tokens, batch {BATCHES[0]} to {BATCHES[-1]:,}: bytes"
-        f" promise {short(pair.memory)} {span(promised, '.2f')} times the speed (most at batch"
-        f" {at}), the roofline bound {span(bounds, '.2f')} times."
-    )
-
-
-def winners(pair: Pair, backend: Backend, workloads: Sequence[CaseWorkload]) -> str:
-    """Which model takes less time where, and how much less at most."""
-    shares: dict[CaseWorkload, float] = {}
-    lacks: dict[str, list[CaseWorkload]] = {}
-    for workload in workloads:
-        share = measured_share(pair, backend, workload, "graph_s")
-        if isinstance(share, Lack):
-            lacks.setdefault(share.reason, []).append(workload)
-        else:
-            shares[workload] = share
-    if not shares:
-        return f"{listed(list(lacks))}."
-    said = []
-    for name, speeds in (
-        (pair.memory, shares),
-        (pair.moe, {workload: 1 / share for workload, share in shares.items()}),
-    ):
-        faster = {workload: speed for workload, speed in speeds.items() if speed > 1 + ALIKE}
-        if faster:
-            best, most = max(faster.items(), key=itemgetter(1))
-            at = "" if len(faster) == 1 else f" at {_places([best])}"
-            said.append(
-                f"{short(name)} is faster at {_places(list(faster))}, {'up to ' if at else ''}"
-                f"{most:.2f} times as fast{at}"
-            )
-    alike = [each for each, share in shares.items() if max(share, 1 / share) <= 1 + ALIKE]
-    if alike:
-        said.append(f"within {100 * ALIKE:.0f} % they are alike at {_places(alike)}")
-    said += [f"{_places(places)}: {reason}" for reason, places in lacks.items()]
-    return f"{'; '.join(said)}."
-
-
-def _places(workloads: Sequence[CaseWorkload]) -> str:
-    """`batch 1, 4 and 16`, or `512 and 2,048 tokens` of prompts."""
-    if workloads[0].phase == "prefill":
-        return f"{listed([f'{each.new_tokens:,}' for each in workloads])} tokens"
-    return f"batch {listed([f'{each.batch:,}' for each in workloads])}"
-
-
-def kernels(pair: Pair) -> str:
-    """How much time other kernels save each model, and how much of the pair's ratio that moves."""
-    gains = {
-        name: {batch: kernel_gain(name, decode(batch)) for batch in BATCHES}
-        for name in (pair.moe, pair.memory)
-    }
-    known = [
-        batch for batch in BATCHES if not any(isinstance(of[batch], Lack) for of in gains.values())
-    ]
-    if not known:
-        lacks = dict.fromkeys(
-            gain.reason for of in gains.values() for gain in of.values() if isinstance(gain, Lack)
-        )
-        return f"{next(iter(lacks))}."
-    spans = [
-        f"{short(name)} {span((_number(of[batch]) for batch in known), '.2f')} times"
-        for name, of in gains.items()
-    ]
-    torch, fused = (
-        [_number(measured_share(pair, backend, decode(batch), "graph_s")) for batch in known]
-        for backend in BACKENDS
-    )
-    bounds = [bound_share(pair, decode(batch)) for batch in known]
-    nearer = sum(
-        abs(log(f / bound)) < abs(log(t / bound))
-        for bound, t, f in zip(bounds, torch, fused, strict=True)
-    )
-    return (
-        f"with `fused` in place of `torch`, {listed(spans)} as fast"
-        f" (batch {known[0]} to {known[-1]:,});"
-        f" the time of {short(pair.moe)} over that of {short(pair.memory)} is"
-        f" {span(torch, '.2f')} by `torch` and {span(fused, '.2f')} by `fused`, nearer to the ratio"
-        f" of their bounds at {nearer} of {len(known)} batches."
-    )
-
-
-def _number(value: float | Lack) -> float:
-    assert not isinstance(value, Lack)
-    return value
 
 
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
-        *(compared_words, compared_decode, compared_steps, compared_contexts, compared_skewed),
-        *(compared_prompts, compared_prompt_steps, compared_grouped),
+        *(compared_decode, compared_steps, compared_contexts, compared_skewed),
+        *(compared_prompts, compared_prompt_steps, compared_grouped, compared_grouped_steps),
     )
 }

@@ -4,47 +4,60 @@ import math
 from pathlib import Path
 
 from costmodel.costs.step import step_costs
-from costmodel.inputs.catalog import load_model
 from costmodel.inputs.workload import Backend, Workload
-from docs.pair_measurements import LARGE, Lack, decode, measured_share
+from docs.pair_measurements import (
+    GROUPED_PAIR,
+    LARGE,
+    USUAL_CONTEXT,
+    Lack,
+    Pair,
+    decode,
+    measured_share,
+    model_of,
+)
 
 FILE = Path(__file__).with_name("picture.svg")
-MOE, MEMORY = load_model(LARGE.moe), load_model(LARGE.memory)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 430, 70, 290, 70, 60
 LAST, HIGHEST = 9, 7.0  # batch 2^9, ratio 7
 SPARSE = "#CC79A7"  # Okabe-Ito, as all colours here
 CONTEXTS = {512: "#56B4E9", 2048: "#0072B2", 8192: "#009E73"}
-TIMES: dict[Backend, str] = {"torch": "#D55E00", "fused": "#000000"}
+FEW_HEADS = "#E69F00"
+TIMES: dict[tuple[Pair, Backend], tuple[str, str]] = {  # colour, and what the legend says
+    (LARGE, "torch"): ("#D55E00", "torch"),
+    (LARGE, "fused"): ("#000000", "fused"),
+    (GROUPED_PAIR, "fused"): (FEW_HEADS, "fused, 4 KV heads"),
+}
 MEASURED = (1, 4, 16, 64, 256)
 NAME_HEIGHT = 17
 TITLE = "A decode step: OLMoE-1B-7B over UltraMemV2-1B/7B, in HBM bytes and in time"
 READING = "Above 1x UltraMemV2 needs less. Below 1x it needs more."
 CIRCUMSTANCES = (
     "bf16, uniform routing,",
-    "multi-head attention in both;",
-    "time: one H200, steps as a",
+    "multi-head attention in both,",
+    "but for 4 KV heads in orange;",
+    "time: one H200, 2,048 tokens, a",
     "CUDA graph; torch: PyTorch's",
     "own kernels, leaf by leaf",
 )
 
 
-def byte_ratio(batch: int, context: int | None) -> float:
+def byte_ratio(batch: int, context: int | None, pair: Pair = LARGE) -> float:
     """Bytes of the MoE over bytes of the memory model; without KV cache where `context` is None."""
     moe, memory = (
-        step_costs(model, Workload(batch=batch, context=context or 0).step()).totals
-        for model in (MOE, MEMORY)
+        step_costs(model_of(name), Workload(batch=batch, context=context or 0).step()).totals
+        for name in (pair.moe, pair.memory)
     )
     if context is None:
         return float((moe.weight_bytes + moe.row_bytes) / (memory.weight_bytes + memory.row_bytes))
     return float(moe.compulsory_bytes / memory.compulsory_bytes)
 
 
-def time_ratios(backend: Backend) -> dict[int, float]:
+def time_ratios(pair: Pair, backend: Backend) -> dict[int, float]:
     """Measured time of the MoE over that of the memory model, by batch, at 2,048 tokens.
 
     Empty where the backend was not recorded.
     """
-    shares = {batch: measured_share(LARGE, backend, decode(batch), "graph_s") for batch in MEASURED}
+    shares = {batch: measured_share(pair, backend, decode(batch), "graph_s") for batch in MEASURED}
     return {batch: share for batch, share in shares.items() if not isinstance(share, Lack)}
 
 
@@ -60,27 +73,28 @@ def y(value: float) -> float:
 
 def lines() -> str:
     """A line over batches for each context, named at its right end, the names kept apart."""
-    drawn: list[tuple[int | None, str, str, str]] = [
-        (None, SPARSE, "8 4", "bytes: weights and table rows alone"),
-        *((s, c, "", f"bytes: with KV cache of {s:,} tokens") for s, c in CONTEXTS.items()),
+    drawn: list[tuple[Pair, int | None, str, str, str]] = [
+        (LARGE, None, SPARSE, "8 4", "bytes: weights and table rows alone"),
+        (GROUPED_PAIR, USUAL_CONTEXT, FEW_HEADS, "8 4", "bytes: 2,048 tokens, 4 KV heads"),
+        *((LARGE, s, c, "", f"bytes: with KV cache of {s:,} tokens") for s, c in CONTEXTS.items()),
     ]
     batches = sorted({round(2 ** (step / 6)) for step in range(6 * LAST + 1)})
     parts, name_y = [], 0.0
-    for context, colour, dash, label in drawn:
-        points = [(x(math.log2(batch)), y(byte_ratio(batch, context))) for batch in batches]
+    for pair, context, colour, dash, label in drawn:
+        points = [(x(math.log2(batch)), y(byte_ratio(batch, context, pair))) for batch in batches]
         name_y = max(points[-1][1] + 4, name_y + NAME_HEIGHT)
         parts.append(
             f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}" fill="none"'
             f' stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
             f'<text x="{x(LAST) + 8:.0f}" y="{name_y:.0f}" fill="{colour}">{label}</text>'
         )
-    for backend, colour in TIMES.items():
-        if time_ratios(backend):
+    for (pair, backend), (colour, words) in TIMES.items():
+        if time_ratios(pair, backend):
             name_y += NAME_HEIGHT
             parts.append(
                 f'<circle cx="{x(LAST) + 24:.0f}" cy="{name_y - 4:.0f}" r="5" fill="{colour}"/>'
                 f'<text x="{x(LAST) + 34:.0f}" y="{name_y:.0f}" fill="{colour}">'
-                f"time, measured, 2,048 tokens, {backend}</text>"
+                f"time, measured, {words}</text>"
             )
     return "".join(parts)
 
@@ -88,10 +102,12 @@ def lines() -> str:
 def dots() -> str:
     """The ratios of measured times by each backend, each dot with its number."""
     parts = []
-    for backend, colour in TIMES.items():
-        for batch, quotient in time_ratios(backend).items():
+    for (pair, backend), (colour, _) in TIMES.items():
+        for batch, quotient in time_ratios(pair, backend).items():
             place = x(batch.bit_length() - 1), y(quotient)
-            below = 17 if backend == "torch" else -8  # the number, apart from the other backend's
+            below = (
+                17 if backend == "torch" else -8 if pair == LARGE else -23
+            )  # apart from the others
             parts.append(
                 f'<circle cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="6" fill="{colour}"/>'
                 f'<text x="{place[0] + 9:.0f}" y="{place[1] + below:.0f}" fill="{colour}">'

@@ -4,18 +4,19 @@
 """
 
 import sys
-from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import get_args
 
+from costmodel.inputs.workload import Backend
 from costmodel.recordings.folders import SHIPPED
-from costmodel.recordings.recording import Recording, load_recording
+from costmodel.recordings.recording import load_recording
 from costmodel.validation.repeatability import (
     CountAgreement,
     QuantityChanges,
     RecordingPair,
     count_agreements,
-    difference,
-    of_other_kernels,
+    kernels_of,
     quantity_changes,
 )
 from docs.wording import listed
@@ -26,65 +27,60 @@ HEAD = """\
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
 """
 LEGEND = """\
-Medians of {cases} cases ({models}). A difference is the second session's median less the first's,
-over the first's; "usual" is the median over the cases. "Usual spread" is what the two runs state of
-themselves: the root of the sum of their squared interquartile ranges. That spread is of readings in
-one run on one card. It holds nothing of what another card, its temperature and its host add, so not
-every median lies within it. "One reading" is one mean over a loop, which has no spread of its own.
+A difference is the second session's median less the first's, over the first's; "usual" is the
+median over the cases. "Usual spread" is what the two runs state of themselves: the root of the sum
+of their squared interquartile ranges. That spread is of readings in one run on one card. It holds
+nothing of what another card, its temperature and its host add, so not every median lies within it.
+"One reading" is one mean over a loop, which has no spread of its own.
 """
 
 
+@cache
 def committed() -> list[RecordingPair]:
-    """The recordings that were made twice, of the same model."""
-    return [pair for pair in _made_twice() if difference(*pair) is None]
-
-
-def committed_table() -> str:
-    """The table of the recordings that were made twice, and which of them it leaves out."""
-    left_out = "".join(
-        f"\nLeft out: {first.preset}, whose second recording differs in its"
-        f" {difference(first, again)} ({', '.join(_model_differences(first, again))}).\n"
-        for first, again in _made_twice()
-        if difference(first, again) is not None
-    )
-    return table(committed()) + left_out
-
-
-def _made_twice() -> list[RecordingPair]:
+    """The recordings that were made twice, of the same model by the same kernels."""
     again = sorted((SHIPPED / "again").glob("*.json"))
     return [(load_recording(SHIPPED / path.name), load_recording(path)) for path in again]
 
 
-def _model_differences(first: Recording, again: Recording) -> list[str]:
-    """What is measured otherwise: fields of the attention, with both values."""
-    one, two = asdict(first.model)["attention"], asdict(again.model)["attention"]
-    return [f"`{name}`: {one[name]}, then {two[name]}" for name in one if one[name] != two[name]]
+def committed_table() -> str:
+    """The tables of the recordings that were made twice: readings by backend, and all counts."""
+    pairs = committed()
+    by_backend = [
+        _readings(of_backend)
+        for backend in get_args(Backend)
+        if (of_backend := [pair for pair in pairs if kernels_of(pair[0]) == backend])
+    ]
+    return "\n".join([*by_backend, f"{LEGEND}{_commits(pairs)}", _counts(pairs)])
 
 
 def table(pairs: list[RecordingPair]) -> str:
     """Quantities that were read twice and counts that were made twice, as Markdown."""
+    return f"{_readings(pairs)}\n{LEGEND}{_commits(pairs)}\n{_counts(pairs)}"
+
+
+def _readings(pairs: list[RecordingPair]) -> str:
+    """Which cases were measured twice, and how far each quantity's medians lie apart."""
     changes = [line for line in quantity_changes(pairs) if line.quantity not in ONE_READING]
     cases = {(change.model, change.case) for line in changes for change in line.changes}
-    models = "; ".join(
-        f"{first.preset or first.model.name}{of_other_kernels(first)}" for first, _ in pairs
-    )
+    models = "; ".join(first.preset or first.model.name for first, _ in pairs)
+    kernels = listed(sorted({kernels_of(first) for first, _ in pairs}))
     lines = "".join(map(_changed, changes))
+    return f"Medians of {len(cases)} cases by `{kernels}` ({models}).\n\n{HEAD}{lines}"
+
+
+def _counts(pairs: list[RecordingPair]) -> str:
     counted = "".join(map(_counted, count_agreements(pairs)))
-    legend = LEGEND.format(cases=len(cases), models=models)
-    return (
-        f"{HEAD}{lines}\n{legend}{_commits(pairs)}\n"
-        f"| count | run | steps and leaves | equal |\n| --- | --- | ---: | ---: |\n{counted}"
-    )
+    return f"| count | run | steps and leaves | equal |\n| --- | --- | ---: | ---: |\n{counted}"
 
 
 def _commits(pairs: list[RecordingPair]) -> str:
-    """That the first and the second are of different commits; empty where they are not."""
+    """Which commits made the first and the second."""
     first, again = (
         sorted({str(session.commit)[:7] for pair in pairs for session in pair[place].sessions})
         for place in (0, 1)
     )
     if first == again:
-        return ""
+        return f"Both are of commit {listed(first)}.\n"
     return (
         f"The first recordings are of commit {listed(first)}, the second of {listed(again)}:"
         " a difference\nholds what changed between the two commits as well.\n"

@@ -5,8 +5,8 @@ Three parts of a page are generated; the rest is written by hand.
 - A block between `<!-- NAME:begin -->` and `<!-- NAME:end -->`: a table of `docs.tables`,
   `docs.claims`, `docs.collectives`, `docs.command_reference`, `docs.fused_steps`,
   `docs.held_out`, `docs.host_tables`, `docs.mechanisms`, `docs.ngram_rows`, `docs.pair_summary`,
-  `docs.pair_tables`, `docs.public_tables`, `docs.several_gpus` or `docs.three_ways`, or what a
-  command of `COMMANDS` prints.
+  `docs.pair_tables`, `docs.pair_words`, `docs.public_tables`, `docs.recorded_runs`,
+  `docs.several_gpus` or `docs.three_ways`, or what a command of `COMMANDS` prints.
 - A value in a sentence, between `<!--=NAME-->` and `<!--/-->`.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
@@ -37,11 +37,14 @@ from docs.ngram_rows import ngram_values
 from docs.pair_summary import TABLES as PAIR_SUMMARY
 from docs.pair_summary import fused_speeds
 from docs.pair_tables import TABLES as PAIR_TABLES
+from docs.pair_words import TABLES as PAIR_WORDS
 from docs.picture import FILE as PICTURE
 from docs.picture import picture
 from docs.predicted_values import predicted_values
 from docs.public_tables import TABLES as PUBLIC_TABLES
 from docs.public_tables import public_values
+from docs.recorded_runs import TABLES as RECORDED_RUNS
+from docs.recorded_runs import overlap_values
 from docs.several_gpus import TABLES as MESHES
 from docs.several_gpus import mesh_values
 from docs.tables import TABLES
@@ -65,6 +68,7 @@ def values() -> Mapping[str, str]:
         | predicted_values()
         | fused_values()
         | fused_speeds()
+        | overlap_values()
         | ngram_values()
         | public_values()
         | three_ways_values()
@@ -91,7 +95,7 @@ def _block(name: str) -> str:
         return printed(COMMANDS[name])
     tables = TABLES | FUSED_TABLES | HOST_TABLES | MECHANISMS | NGRAM_TABLES | PAIR_TABLES
     tables |= PAIR_SUMMARY | PUBLIC_TABLES | THREE_WAYS_TABLES | COLLECTIVES | MESHES | CLAIMS
-    tables |= COMMAND_REFERENCE | HELD_OUT
+    tables |= COMMAND_REFERENCE | HELD_OUT | PAIR_WORDS | RECORDED_RUNS
     return tables[name]()
 
 

@@ -18,6 +18,10 @@ GROUPED = sorted((FOLDER / "grouped").glob("*.json"))  # models with fewer key-v
 FILES = (*FIRST, *FUSED, *PLACED, *AGAIN, *GROUPED)
 GPUS = Gpus()
 NAMES = [str(path.relative_to(FOLDER)) for path in FILES]
+PRESETS = {
+    *("olmoe-227m-1.2b", "ultramemv2-227m-1.2b", "olmoe-1b-7b", "ultramemv2-1b-7b"),
+    *("ultramem-227m-1.2b", "memory-plus-227m-1.2b", "llama-3.1-8b"),
+}
 OF_PLACED = [str(path.relative_to(FOLDER)) for path in PLACED]
 OF_TORCH = [name for name in NAMES if not name.endswith("-fused.json")]
 

@@ -30,7 +30,8 @@ def presets() -> tuple[str, ...]:
 
 @cache
 def recorded(model: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((SHIPPED / f"h200-{model}.json").read_text())
+    folder = SHIPPED / "grouped" if "4-kv-heads" in model else SHIPPED
+    found: dict[str, Any] = json.loads((folder / f"h200-{model}.json").read_text())
     return found
 
 
@@ -63,8 +64,10 @@ def median_of(run: dict[str, Any], quantity: str) -> float:
     return float(reading.get("median", reading.get("value")))
 
 
-def leaf_sum(model: str, run: str, quantity: str, leaves: tuple[str, ...], batch: int) -> float:
-    column = a_case(model, batch=batch)[run]["operators"][quantity]
+def leaf_sum(  # noqa: PLR0917 - a quantity of leaves, and where
+    model: str, run: str, quantity: str, leaves: tuple[str, ...], batch: int, context: int = 2048
+) -> float:
+    column = a_case(model, batch=batch, context=context)[run]["operators"][quantity]
     values = column.get("median", column.get("values"))
     pairs = zip(recorded(model)["paths"], values, strict=True)
     return float(sum(value for path, value in pairs if path.endswith(leaves) and value))

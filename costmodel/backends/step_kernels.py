@@ -165,19 +165,23 @@ def _spanned(
     Layers with the same operators form one region. Where the norm of the first layer differs from
     that of the others, say, there are two regions.
     """
-    if not backend.spans:
-        return
-    beside = (None,)  # the blocks: in place of a layer
-    at = {(layer, op.leaf): op for op in operators for layer in op.layers or beside}
-    places = [None, *sorted({layer for layer, _ in at if layer is not None})]
+    by_leaf: dict[str, list[Operator]] = {}
+    for operator in operators:
+        by_leaf.setdefault(operator.leaf, []).append(operator)
     for leaves in backend.spans:
-        alike: dict[tuple[int, ...], tuple[tuple[Operator, ...], list[int]]] = {}
-        for place in places:
-            members = tuple(at[place, leaf] for leaf in leaves if (place, leaf) in at)
-            if len(members) == len(leaves) and joined(members):
-                key = tuple(map(id, members))
-                layers = alike.setdefault(key, (members, []))[1]
-                if place is not None:
-                    layers.append(place)
-        for members, layers in alike.values():
-            yield Region(operators=members, layers=tuple(layers))
+        together: list[tuple[tuple[Operator, ...], tuple[int, ...]]] = [((), ())]
+        for leaf in leaves:
+            together = [
+                ((*members, operator), layers)
+                for members, before in together
+                for operator in by_leaf.get(leaf, ())
+                if (layers := _in_both(before, operator.layers) if members else operator.layers)
+                or not (operator.layers or before)
+            ]
+        for members, layers in sorted(together, key=lambda each: each[1]):
+            if joined(members):
+                yield Region(operators=members, layers=layers)
+
+
+def _in_both(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return a if a == b else tuple(sorted(set(a) & set(b)))

@@ -1,9 +1,9 @@
 """Find the calibration for a GPU: a shipped one, one of the user's own, another GPU's, or none.
 
 Shipped calibrations stand in `costmodel/presets/calibrations`, each under the name of its GPU's
-preset; `<name>.leaves` is that calibration with times fitted on measured leaves, which has to be
-asked for. A process reads each of them once. A GPU without a calibration gets that of another
-GPU, marked as such (`Curves.foreign`): its times are transferred (`transfer.py`).
+preset; `<name>.leaves` is that calibration with times fitted on measured leaves, and comes first. A
+process reads each of them once. A GPU without a calibration gets that of another GPU, marked as
+such (`Curves.foreign`): its times are transferred (`transfer.py`).
 """
 
 import os
@@ -64,7 +64,7 @@ def calibrated(
         )
     if asked is None:
         own = f"{OWN_PREFIX}{gpu}"
-        candidates = (gpu, f"{own}{LEAVES}", own)
+        candidates = (f"{gpu}{LEAVES}", gpu, f"{own}{LEAVES}", own)
         asked = next((name for name in candidates if name in offered_names()), None)
         if asked is None:
             other = shipped_leaves() if transfer else None
@@ -123,7 +123,7 @@ def _own(path: Path, _changed_ns: int) -> Curves:
     """A file of the user's own; leaf times go with the calibration beside them."""
     if path.stem.lower().endswith(LEAVES):
         kernels = path.with_name(f"{path.stem[: -len(LEAVES)]}{path.suffix}")
-        return replace(_read(kernels), leaves=_leaves(path))
+        return _with_leaves(_read(kernels), path)
     return _read(path)
 
 
@@ -131,15 +131,17 @@ def _own(path: Path, _changed_ns: int) -> Curves:
 def _shipped(path: Path) -> Curves:
     if path.stem.endswith(LEAVES):
         kernels = path.with_name(f"{path.stem.removesuffix(LEAVES)}{path.suffix}")
-        return replace(_shipped(kernels), leaves=_leaves(path))
+        return _with_leaves(_shipped(kernels), path)
     return _read(path)
 
 
-def _leaves(path: Path) -> dict[str, LeafTimes]:
-    """The fitted leaf times of each backend."""
+def _with_leaves(kernels: Curves, path: Path) -> Curves:
+    """These curves with the fitted leaf times of each backend, and energy by their loops."""
+    from costmodel.costs.energy_fit import fitted as fitted_energy
     from costmodel.recordings.leaf_fit import load_leaf_fit
 
-    return {
+    fit = load_leaf_fit(path)
+    leaves: dict[str, LeafTimes] = {
         name: LeafTimes(
             parameters=fitted.parameters,
             keeps=BACKENDS[name].saves_intermediates,
@@ -152,5 +154,7 @@ def _leaves(path: Path) -> dict[str, LeafTimes]:
             },
             spreads=fitted.spreads,
         )
-        for name, fitted in load_leaf_fit(path).backends.items()
+        for name, fitted in fit.backends.items()
     }
+    energy = fitted_energy(fit.loops) if fit.loops else kernels.energy
+    return replace(kernels, leaves=leaves, energy=energy)

@@ -21,6 +21,7 @@ No operator takes less than its roofline bound. How far predictions are from mea
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class StepTime:
     predicted_s: Number  # `graph_s` in decode and `eager_s` in prefill, as each is usually run
     routing_s: Number  # of the parts that select experts or rows, within the graph
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
+    outside_s: Number = 0.0  # of the graph's kernels that belong to no operator
     fetches: Fetches = NO_FETCH  # of rows outside HBM; what is exposed is in all times above
     interval_s: tuple[Number, Number] | None = None  # of 90 %, about `predicted_s`
     transfer: Transfer | None = None  # of times that were not measured on this GPU or format
@@ -165,6 +167,7 @@ def step_time(
         eager_s=eager,
         predicted_s=predicted,
         routing_s=routing,
+        outside_s=0.0 if leaves is None else _outside_s(leaves, operators, kernels),
         energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
         interval_s=None
@@ -209,9 +212,10 @@ def _by_leaves(
     spreads: list[tuple[str, Number, Number]] = []
     graph: Number = 0.0
     routing: Number = 0.0
-    for operator in operators:
+    corrections = leaves.corrections(operators, kernels.tokens)
+    for operator, (factor, spread) in zip(operators, corrections, strict=True):
         launches = [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
-        parts_s, spread = leaves.parts_s(operator, launches, kernels.tokens)
+        parts_s = [factor * s for s in leaves.parts_s(operator, launches, kernels.tokens)]
         far = NEAR
         for index, part in enumerate(operator.parts):
             if part.fetched_bytes is not NOTHING and not part.early:
@@ -229,9 +233,16 @@ def _by_leaves(
         spreads.append((operator.leaf, operator.count * time.seconds, spread))
         graph = graph + operator.count * time.seconds
         routing = routing + operator.count * chooses
-    outside = backend.outside_launches(operators)
-    graph = graph + outside * leaves.parameters["elementwise.launch_s"]
+    graph = graph + _outside_s(leaves, operators, kernels)
     return tuple(times), graph, routing, step_spread(spreads, graph)
+
+
+def _outside_s(leaves: LeafTimes, operators: Sequence[Operator], kernels: StepKernels) -> float:
+    """The time of a step's kernels that belong to no operator, each as long as a launch.
+
+    Source: traces of an H200, where each takes as long as a kernel that moves next to nothing.
+    """
+    return kernels.backend.outside_launches(operators) * leaves.parameters["elementwise.launch_s"]
 
 
 def leaf_regions(
@@ -264,9 +275,11 @@ def _interval_s(
     )
     if transfer is not None:
         spread = (spread**2 + transfer.spread**2) ** 0.5
-    factor = np.exp(NORMAL * spread)
-    if not isinstance(factor, np.ndarray):
-        factor = float(factor)
+    factor: Number = (
+        np.exp(NORMAL * spread.astype(float))  # counts beyond 64 bits are Python's integers
+        if isinstance(spread, np.ndarray)
+        else exp(NORMAL * spread)
+    )
     return larger(predicted / factor, floor), predicted * factor
 
 

@@ -6,12 +6,13 @@ Seconds of an operator = the sum over its parts (`part_times.part_s`) x exp(corr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import exp, sqrt
 
 import numpy as np
 
 from costmodel.costs.part_times import Parameters, part_s
-from costmodel.costs.residuals import FAR, Nodes, features_of
+from costmodel.costs.residuals import FAR, Nodes, Stack, features_of
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 
@@ -40,8 +41,8 @@ class LeafTimes:
 
     def parts_s(
         self, operator: Operator, launches: Sequence[Number], tokens: Number
-    ) -> tuple[list[Number], Number]:
-        """Seconds of each part of an operator in one layer, and the spread of their sum.
+    ) -> list[Number]:
+        """Seconds of each part of an operator in one layer, by the model of parts alone.
 
         Args:
             operator: Of a step.
@@ -51,22 +52,37 @@ class LeafTimes:
         p, dtype = self.parameters, operator.computes_in
         if dtype is not None:
             p = self.formats.get(dtype.name, p)
-        seconds = [
+        return [
             part_s(p, part, launches=count, tokens=tokens, keeps=self.keeps)
             for part, count in zip(operator.parts, launches, strict=True)
         ]
-        nodes = self.nodes.get(operator.leaf)
-        if nodes is None:
-            return seconds, self.spreads[""] * sqrt(2)
-        correction, distance = nodes.correction(features_of((operator,), tokens))
-        if isinstance(correction, np.ndarray):
-            factor: Number = np.exp(correction)
-            further: Number = np.sqrt(1 + (distance / FAR) ** 2)
-        else:
-            factor = exp(correction)
-            further = sqrt(1 + (distance / FAR) ** 2)
-        spread = self.spreads.get(operator.leaf, self.spreads[""])
-        return [factor * each for each in seconds], spread * further
+
+    def corrections(
+        self, operators: Sequence[Operator], tokens: Number
+    ) -> list[tuple[Number, Number]]:
+        """The factor on each operator's seconds that measured leaves give, and its spread.
+
+        The spread is of ln(time); it grows with the distance from the nearest measured point. A
+        leaf that was not measured has no factor, and sqrt(2) times the spread of all leaves.
+        """
+        found: list[tuple[Number, Number]] = [(1.0, self.spreads[""] * sqrt(2))] * len(operators)
+        places = [i for i, operator in enumerate(operators) if operator.leaf in self.nodes]
+        if not places:
+            return found
+        leaves = tuple(operators[place].leaf for place in places)
+        features = [features_of((operators[place],), tokens) for place in places]
+        if any(isinstance(feature, np.ndarray) for each in features for feature in each):
+            for place, leaf, each in zip(places, leaves, features, strict=True):
+                correction, distance = self.nodes[leaf].correction(each)
+                found[place] = np.exp(correction), self._spread(leaf) * _further(distance)
+            return found
+        by_place = zip(places, leaves, *_stacked(self, leaves).corrections(features), strict=True)
+        for place, leaf, log_factor, octaves in by_place:
+            found[place] = exp(log_factor), self._spread(leaf) * _further(octaves)
+        return found
+
+    def _spread(self, leaf: str) -> float:
+        return self.spreads.get(leaf, self.spreads[""])
 
     def scaled(self, *, bandwidth: float, flops: float, l2: float = 1.0) -> "LeafTimes":
         """The same kernels on a GPU of so many times the HBM bandwidth, tensor FLOP/s and L2.
@@ -79,6 +95,17 @@ class LeafTimes:
             for name, value in self.parameters.items()
         }
         return replace(self, parameters=scaled)
+
+
+@lru_cache(maxsize=256)
+def _stacked(times: LeafTimes, leaves: tuple[str, ...]) -> Stack:
+    """The nodes of a step's leaves; steps of a model have the same ones."""
+    return Stack.of([times.nodes[leaf] for leaf in leaves])
+
+
+def _further(octaves: Number) -> Number:
+    """How much wider the spread is so many octaves from the nearest measured point."""
+    return (1 + (octaves / FAR) ** 2) ** 0.5
 
 
 def step_spread(seconds: Sequence[tuple[str, Number, Number]], total: Number) -> Number:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from costmodel.backends.fused import few
 from costmodel.backends.torch_passes import multi_block
 from costmodel.layers.kernel_shape import Attend, Gemm, Grouped, Rows, TopK
 from costmodel.layers.numbers import Number, larger, smaller
@@ -28,9 +29,11 @@ SPLITS = 8  # blocks that share a product's k at most
 SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
 USUAL_HEAD = 128  # elements of a head up to which several blocks fit on a multiprocessor
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
+HIGHEST = 128  # rows of a tile of a product with an activation
 FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
-RANKED = 16  # tokens up to which, or multiples of experts off which, a router counts ranks
+ROUTED = 8  # experts that a block of a router by tokens multiplies at most
 ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
+GRID_SEARCH = "second_top_m"  # of a memory layer: over the grid of both halves' best
 COMBINED = "combine"  # experts' results pass through memory in every backend
 OVERLAP = 3  # of the norm that adds what overlaps
 
@@ -55,7 +58,7 @@ def part_s(p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps
     if isinstance(shape, Rows):
         return _rows_s(p, part, shape, launches, tokens, keeps=keeps)
     if isinstance(shape, TopK):
-        return _top_s(p, shape, launches)
+        return _top_s(p, part, shape, launches, keeps=keeps)
     return _attend_s(p, part, shape, launches, keeps=keeps)
 
 
@@ -105,8 +108,10 @@ def _moved_s(p: Parameters, part: Part, launches: Number, tokens: Number, *, kee
         + (part.compulsory_bytes + larger(warm - held, 0)) / p[kind + ".hbm_bytes_per_s"]
         + smaller(warm, held) / p[kind + ".l2_bytes_per_s"]
     )
-    if kind == "rope":  # blocks for each token
-        return seconds + smaller(launches, 1) * tokens * p["rope.token_s"]
+    if kind == "rope":  # blocks for each token; a norm over all heads goes through its elements
+        elements = part.weight_bytes / 2
+        each_s = tokens * p["rope.token_s"] + elements * p["rope.element_s"]
+        return seconds + smaller(launches, 1) * each_s
     if kind == "norm":  # a block has a row, whose elements its threads take in turn
         return seconds + launches * (part.weight_bytes / 2) * p["norm.element_s"]
     if kind == "gather":
@@ -117,41 +122,55 @@ def _moved_s(p: Parameters, part: Part, launches: Number, tokens: Number, *, kee
 
 
 def _product_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keeps: bool) -> Number:
-    """A dense product; families of their own: of one row, and of a router that counts ranks.
+    """A dense product; families of their own: of one row, and of a fused router by tokens.
 
     A kernel that does an activation too (`keeps`) has tiles of its own up to 512 rows
     (reference_model/kernels/tiles.py); beyond, and without one, products are cuBLAS's.
     """
-    ranked = (shape.m <= RANKED) | (shape.n % RANKED != 0)
-    if part.name == "gemm" and part.routing and np.any(ranked):
-        ranks = launches * p["ranks.launch_s"] + _together(
-            part.flops / p["ranks.flops_per_s"], shape.k * p["ranks.element_s"]
-        )
-        return (
-            ranks
-            if np.all(ranked)
-            else _where(ranked, ranks, _gemm_s(p, "gemm", part, shape, launches))
-        )
+    if keeps and part.name == "gemm" and part.routing:
+        ranked = few(shape.m, shape.n)
+        if np.all(ranked):
+            return _ranks_s(p, part, shape, launches)
+        if np.any(ranked):
+            tiles = _gemm_s(p, "gemm", part, shape, launches)
+            return _where(ranked, _ranks_s(p, part, shape, launches), tiles)
     gated = keeps and not part.routing and np.any(part.inner_output_bytes)
-    one, few = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
+    one, tiled = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
     if not isinstance(one, np.ndarray):
-        family = "gemv" if one else "tiled" if few else "gemm"
+        family = "gemv" if one else "tiled" if tiled else "gemm"
         return _gemm_s(p, family, part, shape, launches)
     return np.where(
         one,
         _gemm_s(p, "gemv", part, shape, launches),
         np.where(
-            few,
+            tiled,
             _gemm_s(p, "tiled", part, shape, launches),
             _gemm_s(p, "gemm", part, shape, launches),
         ),
     )
 
 
+def _ranks_s(p: Parameters, part: Part, shape: Gemm, launches: Number) -> Number:
+    """A router by blocks of a token and a few experts; the last block of a token ranks all pairs.
+
+    A block multiplies gcd(E, 8) experts (reference_model/kernels/router_tokens.py). Beside what all
+    tokens share there is the chain of one token's ranks.
+    """
+    pairs = shape.n * shape.n
+    joined = np.gcd(np.asarray(shape.n, dtype=int), ROUTED)
+    blocks: Number = shape.m * shape.n / (joined if joined.ndim else int(joined))
+    work: Number = blocks * p["ranks.block_s"] + part.flops / p["ranks.flops_per_s"]
+    ranks = shape.m * pairs * p["ranks.pair_s"] + pairs * p["ranks.chain_s"]
+    return launches * p["ranks.launch_s"] + work + ranks
+
+
 def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Number) -> Number:
     """Tiles in waves, each a chain of steps over k, which several blocks may share (split-K)."""
     m, n, k = shape.m, shape.n, shape.k
-    chain = smaller(launches, 1) * k / STEP * p[family + ".step_s"]
+    step_s: Number = p[family + ".step_s"]
+    if family == "tiled":  # a tile is as high as the rows need
+        step_s = step_s + smaller(m, HIGHEST) * p["tiled.row_step_s"]
+    chain = smaller(launches, 1) * k / STEP * step_s
     chain = smaller(chain, p[family + ".split_s"] + chain / SPLITS)
     streamed = part.compulsory_bytes / p[family + ".hbm_bytes_per_s"]
     streamed = streamed + part.activation_bytes / p["l2_bytes_per_s"]
@@ -188,17 +207,26 @@ def _rows_s(
         warm = 0 if keeps else part.intermediate_bytes
         work = moved / p["dots.bytes_per_s"] + warm / p["l2_bytes_per_s"]
         return launches * p["dots.launch_s"] + work + shape.reads * p["rows.read_s"]
-    chain = shape.reads / tokens * p["rows.row_s"]
+    row_s = p["rows.row_s"] + shape.row_bytes * p["rows.byte_s"]
+    chain = shape.reads / tokens * row_s
     work = _together(chain, moved / p["rows.bytes_per_s"] + shape.reads * p["rows.read_s"])
     return launches * p["rows.launch_s"] + work
 
 
-def _top_s(p: Parameters, shape: TopK, launches: Number) -> Number:
-    """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width."""
-    searched = shape.width * p["top.element_s"] + shape.chosen * p["top.chosen_s"]
-    work = _together(searched, shape.rows * shape.width / p["top.elements_per_s"])
-    several = _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
-    return launches * p["top.launch_s"] + shape.calls * (work + several + p["top.begin_s"])
+def _top_s(p: Parameters, part: Part, shape: TopK, launches: Number, *, keeps: bool) -> Number:
+    """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width.
+
+    Points of a grid of scores (`points`) are computed where they are searched if nothing passes
+    through memory, by more warps the larger the grid is
+    (reference_model/kernels/memory_grid.py).
+    """
+    points = keeps and part.name == GRID_SEARCH
+    family = "points" if points else "top"
+    searched = shape.width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
+    work = _together(searched, shape.rows * shape.width / p[family + ".elements_per_s"])
+    if not keeps:
+        work = work + _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
+    return launches * p["top.launch_s"] + shape.calls * (work + p["top.begin_s"])
 
 
 def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
@@ -213,9 +241,22 @@ def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, kee
 
 
 def _decode_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
-    """One query: a block walks over the keys of a head in whole tiles, or several share them."""
-    width = shape.head_dim
-    family = "wide" if width > WIDE_HEAD else "broad" if width > USUAL_HEAD else "decode"
+    """One query, by the kernels of its width of heads."""
+    head = shape.head_dim
+    if not isinstance(head, np.ndarray):
+        family = "wide" if head > WIDE_HEAD else "broad" if head > USUAL_HEAD else "decode"
+        return _query_s(p, family, part, shape, launches, keeps=keeps)
+    wide, broad, usual = (
+        _query_s(p, family, part, shape, launches, keeps=keeps)
+        for family in ("wide", "broad", "decode")
+    )
+    return np.where(head > WIDE_HEAD, wide, np.where(head > USUAL_HEAD, broad, usual))
+
+
+def _query_s(
+    p: Parameters, family: str, part: Part, shape: Attend, launches: Number, *, keeps: bool
+) -> Number:
+    """A block walks over the keys of a head in whole tiles, or several share them."""
     blocks = shape.batch * shape.kv_heads
     tiles = _ceil(shape.keys, COLUMNS)
     tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]

@@ -161,16 +161,18 @@ def _kernels(prediction: Prediction) -> Terms:
     time, curves = _times(prediction)
     kernels, operators = prediction.kernels, prediction.costs.operators
     if time.transfer is not None or kernels.backend.name in curves.leaves:
-        times = [
-            (one.region, float(one.seconds))
+        rows = [
+            (one.region.path, one.region.count, float(one.seconds))
             for one in leaf_regions(operators, time.operators, kernels)
         ]
+        if time.outside_s:
+            rows.append(("kernels of no operator", 1, float(time.outside_s)))
     else:
-        times = [
-            (region, float(region_time(curves, region, kernels, prediction.ceilings)[0]))
-            for region in kernels.regions(operators)
+        rows = [
+            (one.path, one.count, float(region_time(curves, one, kernels, prediction.ceilings)[0]))
+            for one in kernels.regions(operators)
         ]
-    total = sum(region.count * seconds for region, seconds in times)
+    total = sum(count * seconds for _, count, seconds in rows)
     return Terms(
         title="kernel times by operator, within a CUDA graph",
         columns=(
@@ -179,10 +181,7 @@ def _kernels(prediction: Prediction) -> Terms:
             Column(header="one layer", unit="s"),
             Column(header="all layers", unit="s", total=total),
         ),
-        rows=tuple(
-            (region.path, region.count, seconds, region.count * seconds)
-            for region, seconds in times
-        ),
+        rows=tuple((path, count, seconds, count * seconds) for path, count, seconds in rows),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from costmodel.errors import shown
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.workload import Backend
+from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Label, Moment
 from costmodel.strict import STRICT, validated
 
@@ -60,6 +61,7 @@ class LeafFit:
     hardware: Label  # the name of the GPU's preset
     command: Label  # that wrote the file
     backends: dict[Backend, FittedBackend]
+    loops: Annotated[tuple[EnergyLoop, ...], Field(max_length=64)] = ()  # whose energy was measured
 
 
 def load_leaf_fit(path: Path) -> LeafFit:

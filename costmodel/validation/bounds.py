@@ -104,7 +104,8 @@ class _Limits:
         self, case: str, measured: Iterable[tuple[str, str | None, float]]
     ) -> Iterator[Violation]:
         """Of numbers (quantity, path, value) those below their bounds."""
-        known: dict[tuple[RequiredWork, bool], float] = {}  # most layers are alike
+        # Most layers share one work; it stands beside its bound so that its id stays its own
+        known: dict[tuple[int, bool], tuple[RequiredWork, float]] = {}
         for quantity, path, value in measured:
             required = (
                 self.least.step if path is None else self.least.of_region(region_leaves(path))
@@ -112,9 +113,10 @@ class _Limits:
             if required is None:  # no operator of the model has this path
                 continue
             reads = quantity == READ
-            bound = known.get((required, reads))
-            if bound is None:
-                bound = known[required, reads] = self._bound(required, reads=reads)
+            key = id(required), reads
+            if key not in known:
+                known[key] = required, self._bound(required, reads=reads)
+            bound = known[key][1]
             if value < bound:
                 yield Violation(
                     case=case, quantity=quantity, path=path, measured=value, bound=bound

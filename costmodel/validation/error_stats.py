@@ -171,11 +171,20 @@ class GroupedErrorStats:
     def add(self, origin: Origin, column: JoinedColumn) -> None:
         """Count all rows of a column."""
         measured = column.measured
+        none_measured = not column.readings.median
+        groups: dict[tuple[str | None, str, bool], ErrorStats] = {}  # of a column they are few
         for rows in column.leaves.alike:
             kind = column.leaves.kinds[rows[0]]
             counterpart = column.counterparts[rows[0]]
-            stats = self._stats(origin, column, kind, counterpart.basis, counterpart.by_choices)
-            known = [value for row in rows if (value := measured[row]) is not None]
+            told_apart = kind, counterpart.basis, counterpart.by_choices
+            stats = groups.get(told_apart)
+            if stats is None:
+                stats = groups[told_apart] = self._stats(origin, column, *told_apart)
+            known = (
+                []
+                if none_measured
+                else [value for row in rows if (value := measured[row]) is not None]
+            )
             absent = len(rows) - len(known)
             if absent:
                 if counterpart.value is None:

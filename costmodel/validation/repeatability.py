@@ -136,17 +136,11 @@ def count_agreements(pairs: Sequence[RecordingPair]) -> tuple[CountAgreement, ..
     return tuple(agreements)
 
 
-def difference(first: Recording, again: Recording) -> str | None:
-    """The first field that makes two recordings no repeats of one another; None: they are."""
-    fields = ("model", "weights_seed", "paths")
-    return next((name for name in fields if getattr(first, name) != getattr(again, name)), None)
-
-
 def _common_cases(first: Recording, again: Recording) -> Iterator[tuple[str, Case, Case]]:
     """The cases whose workload both recordings hold, with the model's name."""
-    field = difference(first, again)
-    if field is not None:
-        raise InputError(f"{field}: differs between {shown(first.model.name)} and its repeat")
+    for field in ("model", "weights_seed", "paths"):
+        if getattr(first, field) != getattr(again, field):
+            raise InputError(f"{field}: differs between {shown(first.model.name)} and its repeat")
     first_cases = {case.workload: case for case in first.cases}
     for case in again.cases:
         if case.workload not in first_cases:
@@ -154,13 +148,15 @@ def _common_cases(first: Recording, again: Recording) -> Iterator[tuple[str, Cas
         if case.seed != first_cases[case.workload].seed:
             label = case.workload.label
             raise InputError(f"seed={case.seed}: differs from the first run's: {label}")
-        yield f"{first.model.name}{of_other_kernels(first)}", first_cases[case.workload], case
+        kernels = kernels_of(first)
+        name = first.model.name if kernels == "torch" else f"{first.model.name}, {kernels}"
+        yield name, first_cases[case.workload], case
 
 
-def of_other_kernels(recording: Recording) -> str:
-    """`, fused` of a recording by the backend `fused`; nothing of one by plain PyTorch."""
+def kernels_of(recording: Recording) -> str:
+    """The backend whose kernels a recording measured; of several all, as `fused and torch`."""
     backends = {run.backend for case in recording.cases for run in case.runs.values()}
-    return "".join(f", {backend}" for backend in sorted(backends - {"torch"}))
+    return " and ".join(sorted(backends))
 
 
 def _runs_and_quantities() -> Iterator[tuple[RunName, str]]:

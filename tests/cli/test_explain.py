@@ -67,7 +67,7 @@ def test_requests_are_named_with_their_formats() -> None:
 def test_a_predicted_number_names_its_calibration_and_a_backend_without_one_is_named() -> None:
     text = output("explain", STEP[0], "time.predicted_s", *STEP[1:])
     assert "Predicted by calibration h200" in text
-    arguments = ("--backend", "fused", *STEP[1:])
+    arguments = ("--backend", "fused", "--calibration", "h200", *STEP[1:])
     text = output("explain", STEP[0], "time.predicted_s", *arguments)
     assert "on NVIDIA H200 SXM, backend fused\n" in text
     assert "no calibration holds times of the kernels of the backend fused" in " ".join(

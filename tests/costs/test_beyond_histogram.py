@@ -64,7 +64,7 @@ def test_what_depends_on_the_experts_is_null_with_the_reason(
     assert {"operators.compulsory_bytes", "operators.parts.bytes", "operators.bound_by"} <= new
     assert all(REASON in beyond["reasons"][name] for name in new)
     assert not {"flops.total", "routing.flops", "memory.fits", "hbm_bytes.kv"} & new
-    assert ("time.predicted_s" in new) == (not calibration and backend == "torch")
+    assert ("time.predicted_s" in new) == (not calibration)
 
 
 def test_only_the_population_beyond_its_histogram_is_not_known(trace: str) -> None:

@@ -231,7 +231,7 @@ def test_the_json_holds_the_full_inputs(tmp_path: Path) -> None:
     assert given.models == (load_model(ULTRAMEM), load_model(OLMOE))
     assert given.hardware.hbm_bytes_per_s == 4.8e12
     assert given.calibration is not None
-    assert (given.calibration.name, given.calibration.machine) == ("h200", "NVIDIA H200")
+    assert (given.calibration.name, given.calibration.machine) == ("h200.leaves", "NVIDIA H200")
     assert given.workload.compared_batches == (1, 64, 1024)
     assert given.price_per_hour == 3.0
 

@@ -2,13 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
 from statistics import quantiles
-from typing import Any
 
 import pytest
 
-from costmodel.recordings.folders import SHIPPED
 from docs.measured_values import measured_values
 from docs.wording import listed, span
 from docs.write import ROOT
@@ -32,14 +29,6 @@ BATCHES = (1, 4, 16, 64, 256, 1024)
 @pytest.fixture(scope="module")
 def values() -> dict[str, str]:
     return measured_values()
-
-
-def all_runs() -> Iterator[tuple[str, str, dict[str, Any], str]]:
-    """Kind of run, preset, run, and the commit that made it in short."""
-    for model in presets():
-        for case in recorded(model)["cases"]:
-            for kind, run in case["runs"].items():
-                yield kind, model, run, recorded(model)["sessions"][run["session"]]["commit"][:7]
 
 
 def test_the_number_of_cases(values: dict[str, str]) -> None:
@@ -89,23 +78,6 @@ def test_the_number_of_long_decodes(values: dict[str, str]) -> None:
     assert values["reads_long_cases"] == f"{sum(context >= 2048 for context in contexts)}"
     assert {context for context in contexts if context < 2048} == {512}
     assert max(contexts) == 32_768  # as the README says
-
-
-def test_a_second_run_reads_the_same(values: dict[str, str]) -> None:
-    changes = []
-    for path in (SHIPPED / "again").glob("*.json"):
-        name, again = path.stem.removeprefix("h200-"), json.loads(path.read_text())
-        norms = {made["model"]["attention"]["qk_norm"] for made in (recorded(name), again)}
-        if len(norms) > 1:
-            continue  # UltraMemV2's second run is of another model
-        for case in again["cases"]:
-            first = a_case(name, **case["workload"])
-            one, two = (
-                median_of(runs["counters"], "hbm_read_bytes") for runs in (first, case["runs"])
-            )
-            changes.append(abs(two / one - 1))
-    assert len(changes) == 5
-    assert values["reads_repeat"] == f"{100 * max(changes):.1g} %"
 
 
 def wins(pair: tuple[str, str], quantity: str) -> list[str]:
@@ -172,16 +144,6 @@ def test_gaps_are_what_the_kernels_leave_of_a_graph(values: dict[str, str]) -> N
 def test_the_smallest_steps_draw_twice_the_idle_power() -> None:
     energy = a_case(SMALL[1], batch=1)["energy"]["step"]
     assert 1.85 < energy["power_w"]["median"] / energy["idle_power_w"]["median"] < 2.1
-
-
-def test_runs_are_of_the_commits_that_the_page_names(values: dict[str, str]) -> None:
-    """The pairs are of one; the others' times of another, their counters and energy of a third."""
-    for kind, model, _, commit in all_runs():
-        if model in (*SMALL, *LARGE):
-            assert commit == values["commit_pairs"]
-        else:
-            of_time = kind in ("time", "trace")
-            assert commit == values["commit_time" if of_time else "commit_counters"]
 
 
 def test_profiles_that_checked_themselves(values: dict[str, str]) -> None:

@@ -90,8 +90,9 @@ def test_a_backend_without_times_says_so_and_gives_all_else() -> None:
     models = [load_model(name) for name in ("olmoe-1b-7b", "ultramemv2-1b-7b")]
     batches, contexts = (1, 300), (0, 5000)
     axes = {"batches": batches, "contexts": contexts}
-    of_torch = evaluate(models, Workload(), H200, CURVES, **axes)
-    fused = evaluate(models, FUSED, H200, CURVES, **axes)
+    single = calibrated("h200", "h200")  # kernels of PyTorch alone
+    of_torch = evaluate(models, Workload(), H200, single, **axes)
+    fused = evaluate(models, FUSED, H200, single, **axes)
     assert fused.not_predicted is not None
     assert fused.columns.keys() == of_torch.columns.keys() - {"time.predicted_s"}
     for name, column in fused.columns.items():

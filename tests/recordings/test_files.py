@@ -1,44 +1,20 @@
-"""The committed recordings cover their plan, name nobody and no machine, stay small."""
+"""The committed recordings are of their presets, name nobody and no machine, stay small."""
 
 import json
 import re
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from costmodel.inputs.catalog import load_model
-from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.measured import Missing
 from costmodel.validation.measured_model import measured_alike
-from profiler.session.plan import case_seed, standard_plan
-from tests.committed import (
-    AGAIN,
-    FILES,
-    FIRST,
-    FOLDER,
-    FUSED,
-    NAMES,
-    PLACED,
-    has_anchors,
-    recording,
-)
+from profiler.session.plan import case_seed
+from tests.committed import FILES, FOLDER, NAMES, PLACED, PRESETS, recording
 
-PRESETS = {
-    "olmoe-227m-1.2b",
-    "ultramemv2-227m-1.2b",
-    "olmoe-1b-7b",
-    "ultramemv2-1b-7b",
-    "ultramem-227m-1.2b",
-    "memory-plus-227m-1.2b",
-    "llama-3.1-8b",
-}
 PLACED_PRESETS = {"engram-227m-1.2b-reconstruction"}
-FUSED_TOO = ("olmoe-1b-7b", "olmoe-227m-1.2b", "ultramemv2-1b-7b", "ultramemv2-227m-1.2b")
-OLDER = {"llama-3.1-8b", "memory-plus-227m-1.2b", "ultramem-227m-1.2b"}  # of an earlier commit
-UNFINISHED: set[str] = set()  # names of recordings whose plan is still being measured
 MEGABYTE = 10**6
 COMMIT = re.compile(r"[0-9a-f]{40}")
 IDENTIFIERS = {
@@ -75,13 +51,6 @@ KNOWN_STRINGS = re.compile(
 )
 
 
-def test_the_models_of_the_plan_are_there() -> None:
-    assert {recording(path.name).preset for path in FIRST} == PRESETS
-    assert [path.name for path in FIRST] == [f"h200-{name}.json" for name in sorted(PRESETS)]
-    assert {path.name for path in AGAIN} < {path.name for path in FIRST}
-    assert [path.name for path in FUSED] == [f"h200-{name}-fused.json" for name in FUSED_TOO]
-
-
 def test_a_model_was_measured_with_its_tables_in_both_places() -> None:
     """Decode steps and prompts, each in HBM and in host memory, as issue 15 asks for it."""
     assert {recording(f"placed/{path.name}").preset for path in PLACED} == PLACED_PRESETS
@@ -96,68 +65,11 @@ def test_a_model_was_measured_with_its_tables_in_both_places() -> None:
             assert ("energy" in case.runs) == decodes
 
 
-def test_all_but_the_older_ones_were_made_by_one_commit() -> None:
-    """What stands side by side on the pages: both backends of the pairs, every run."""
-    commits = {
-        path.name: {session.commit for session in recording(path.name).sessions}
-        for path in (*FIRST, *FUSED)
-        if recording(path.name).preset not in OLDER
-    }
-    assert len(commits) == 2 * len(FUSED_TOO)
-    assert all(each == {"df218cf3e982d1d0ebd9e648429f58da3d2a0f1b"} for each in commits.values())
-
-
-@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
-def test_the_grid_is_covered(path: Any) -> None:  # noqa: ANN401
-    """As issue 4 asks for it: every case was measured, or says why not."""
-    made = recording(path.name)
-    dense = made.preset == "llama-3.1-8b"
-    batches = (1, 4, 16, 64, 256, 1024)
-    wanted = {work(batch, context) for batch, context in product(batches, (512, 2048, 8192))}
-    wanted |= {work(1, 0, new_tokens=tokens) for tokens in (512, 2048, 8192)}
-    if dense:
-        wanted |= {work(batch, 32768) for batch in (1, 4, 16)}
-    else:
-        wanted |= {work(b, 2048, routing=r) for b in batches for r in ("zipf:1.0", "scores")}
-    assert {case.workload for case in made.cases} >= wanted
-    for case in made.cases:
-        if case.workload not in wanted or has_anchors(path.name):
-            continue
-        tokens = case.workload.context or case.workload.new_tokens
-        energy = tokens == 2048 and case.workload.routing == "uniform"
-        asked = {"time", "trace", "counters"} | ({"energy"} if energy else set())
-        assert case.runs.keys() | case.lacking.keys() == asked
-
-
-def work(batch: int, context: int, *, new_tokens: int = 1, routing: str = "uniform") -> Any:  # noqa: ANN401
-    return CaseWorkload(
-        phase="decode" if new_tokens == 1 else "prefill",
-        batch=batch,
-        context=context,
-        new_tokens=new_tokens,
-        dtype="bf16",
-        routing=routing,
-    )
-
-
-@pytest.mark.parametrize("path", [*FIRST, *FUSED], ids=lambda path: path.stem)
-def test_the_standard_plan_is_what_was_measured(path: Any) -> None:  # noqa: ANN401
-    """All of it; a part, of recordings that are older than the plan's newest cases."""
-    made = recording(path.name)
-    runs = {each.workload: {*each.runs, *each.lacking} for each in made.cases}
-    plan = standard_plan(made.model, dtype="bf16", backend="fused" if path in FUSED else "torch")
-    planned = {each.workload: set(each.runs) for each in plan}
-    if has_anchors(path.name) and path.name not in UNFINISHED:
-        assert runs == planned
-    else:
-        assert runs.keys() < planned.keys()
-        assert all(runs[workload] <= planned[workload] for workload in runs)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_is_of_its_preset_and_of_the_seeds_of_the_plan(name: str) -> None:
     made = recording(name)
-    grouped = next((FOLDER / name).parent.glob(f"{Path(name).stem.removeprefix('h200-')}.toml"), "")
+    stem = Path(name).stem.removeprefix("h200-").removesuffix("-fused")
+    grouped = next((FOLDER / name).parent.glob(f"{stem}.toml"), "")
     assert measured_alike(made.model, load_model(made.preset or str(grouped)))
     assert made.weights_seed == 0
     assert all(case.seed == case_seed(case.workload) for case in made.cases)

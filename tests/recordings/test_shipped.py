@@ -14,6 +14,7 @@ from costmodel.recordings.recording import Case, Recording
 from costmodel.validation.bounds import READ
 from costmodel.validation.utilisation import measured_utilisation
 from tests.committed import (
+    AGAIN,
     FIRST,
     FUSED,
     GPUS,
@@ -25,6 +26,11 @@ from tests.committed import (
     recording,
 )
 
+COUNTED = [name for name in NAMES if name not in {f"again/{path.name}" for path in AGAIN}]
+
+WITHOUT_GAPS = [  # whose energy was measured on an occasion when loops had none between kernels
+    *("h200-llama-3.1-8b.json", "h200-memory-plus-227m-1.2b.json", "h200-ultramem-227m-1.2b.json")
+]
 EXACT_OF_STEP = ("parameters", "buffer_bytes", "kv_held_bytes", "flops_counted")
 LARGE = ("h200-olmoe-1b-7b.json", "h200-ultramemv2-1b-7b.json")
 
@@ -73,7 +79,7 @@ def needed_bytes(made: Recording, case: Case) -> float:
     return float(predicted.total_bytes)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COUNTED)
 def test_reads_of_every_measured_decode_step_are_there(name: str) -> None:
     for _, case in measured_cases(name, "counters"):
         read = case.runs["counters"].step[READ]
@@ -98,9 +104,10 @@ def test_a_replay_takes_as_long_as_a_step_of_a_steady_loop() -> None:
     A replay right after eager steps, without gaps between its kernels, would be up to 14 % shorter
     (`profiler.instruments.flush`). A long loop can meet the power cap, or a warmer card.
     """
-    names = set(OF_TORCH) - set(OF_PLACED)
+    names = {name for name in OF_TORCH if not name.startswith(("placed", "grouped"))}
+    names -= {"again/h200-ultramemv2-1b-7b.json", *WITHOUT_GAPS}  # the first has no energy
     ratios = [over_loop(case) for name in names for _, case in measured_cases(name, "energy")]
-    assert len(ratios) >= 46
+    assert len(ratios) >= 43
     assert all(0.97 < ratio < 1.03 for ratio in ratios), sorted(ratios)
     assert statistics.median(ratios) == pytest.approx(1, abs=0.005)
 
@@ -118,6 +125,20 @@ def test_loops_without_gaps_between_kernels_were_shorter_by_the_gaps(name: str) 
             without.append((case.workload.tables, case.workload.batch))
             assert longer_s / launches.value == pytest.approx(0.35e-6, rel=0.1)
     assert without == [("hbm", 1), ("hbm", 16), ("hbm", 64)]
+
+
+@pytest.mark.parametrize("name", WITHOUT_GAPS)
+def test_loops_of_a_later_occasion_had_no_gaps_either(name: str) -> None:
+    """0.33 to 0.37 us a kernel less where the step is short; a warm card takes some of it back."""
+    gaps = []
+    for _, case in measured_cases(name, "energy"):
+        graph, launches = case.runs["time"].step["graph_s"], case.runs["trace"].step["launches"]
+        assert isinstance(graph, Spread)
+        assert isinstance(launches, Exact)
+        if over_loop(case) > 1.03:
+            gaps.append(graph.median * (1 - 1 / over_loop(case)) / launches.value)
+    assert len(gaps) >= 6
+    assert all(0.33e-6 < gap < 0.66e-6 for gap in gaps), sorted(gaps)
 
 
 def test_reads_of_leaves_sum_to_those_of_the_step() -> None:

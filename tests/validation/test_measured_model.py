@@ -1,6 +1,7 @@
 """Which recordings stand for which models: all fields are equal but for those that are named."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,7 @@ from costmodel.inputs.catalog import load_model
 from costmodel.inputs.model import Override
 from costmodel.layers.attention import Attention
 from costmodel.validation.measured_model import measured_alike
-from tests.committed import NAMES, recording
+from tests.committed import FOLDER, NAMES, recording
 from tests.steps import TINY_ATTENTION, TINY_FFN, tiny_model
 
 HEAD = replace(TINY_ATTENTION, qk_norm="head")
@@ -47,16 +48,13 @@ def test_any_other_field_counts() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_recording_differs_from_its_preset_in_qk_norm_at_most(name: str) -> None:
-    """Older recordings of the models of UltraMemV2's paper have QK-norm over all heads."""
+def test_a_shipped_recording_is_of_its_preset(name: str) -> None:
+    """Those with 4 key-value heads are of the files beside them."""
     made = recording(name)
-    assert made.preset is not None
-    preset = load_model(made.preset)
-    recorded, published = made.model.attention, preset.attention
-    assert isinstance(recorded, Attention)
-    assert isinstance(published, Attention)
-    of_the_paper = made.preset not in ("olmoe-1b-7b", "llama-3.1-8b")
-    older = name.startswith("again") or "ultramem-" in name or "memory-plus" in name
-    assert (recorded.qk_norm != published.qk_norm) == (of_the_paper and older)
-    assert replace(recorded, qk_norm=published.qk_norm) == published
-    assert (made.model.ffn, made.model.memory) == (preset.ffn, preset.memory)
+    stem = Path(name).stem.removeprefix("h200-").removesuffix("-fused")
+    preset = load_model(made.preset or str(FOLDER / "grouped" / f"{stem}.toml"))
+    assert (made.model.attention, made.model.ffn, made.model.memory) == (
+        preset.attention,
+        preset.ffn,
+        preset.memory,
+    )

@@ -22,6 +22,7 @@ START: dict[str, float] = {
     "rope.hbm_bytes_per_s": 3 * TB,
     "rope.l2_bytes_per_s": 4 * TB,
     "rope.token_s": 2e-9,
+    "rope.element_s": 2e-10,
     "norm.launch_s": 2.5 * US,
     "norm.hbm_bytes_per_s": 4 * TB,
     "norm.l2_bytes_per_s": 8 * TB,
@@ -48,9 +49,12 @@ START: dict[str, float] = {
             "whole": 0.5,
         }.items()
     },
+    "tiled.row_step_s": 1e-9,
     "ranks.launch_s": 3 * US,
-    "ranks.flops_per_s": 3 * TF,
-    "ranks.element_s": 1e-9,
+    "ranks.block_s": 1e-9,
+    "ranks.flops_per_s": 10 * TF,
+    "ranks.pair_s": 1e-11,
+    "ranks.chain_s": 3e-10,
     "grouped.launch_s": 2 * US,
     "grouped.step_s": 0.1 * US,
     "grouped.hbm_bytes_per_s": 4 * TB,
@@ -58,6 +62,7 @@ START: dict[str, float] = {
     "rows.launch_s": 2 * US,
     "rows.row_s": 0.1 * US,
     "rows.bytes_per_s": 3 * TB,
+    "rows.byte_s": 3e-11,
     "rows.read_s": 1e-11,
     "dots.launch_s": 2 * US,
     "dots.bytes_per_s": 3 * TB,
@@ -67,6 +72,8 @@ START: dict[str, float] = {
     "top.chosen_s": 5e-8,
     "top.elements_per_s": 2e11,
     "top.several_s": 20 * US,
+    "points.element_s": 1e-9,
+    "points.elements_per_s": 2e11,
     **{
         f"{family}.{name}": value
         for family in ("decode", "broad", "wide")

@@ -160,6 +160,11 @@ def main() -> None:
     """Fit the files named on the command line, and write the shipped file of that GPU."""
     hardware, *paths = sys.argv[1:]
     tables = dict(fit_table(Path(path), _say) for path in paths)
+    loops = [
+        loop
+        for path in paths
+        for loop in json.loads(Path(path).read_text(encoding="utf-8"))["loops"]
+    ]
     fields = {
         "schema_version": 1,
         "kind": "leaf_times",
@@ -167,6 +172,7 @@ def main() -> None:
         "command": "python -m profiler.calibrate.leaves.fit_file "
         + " ".join([hardware, *(Path(path).name for path in paths)]),
         "backends": tables,
+        "loops": loops,
     }
     text = json.dumps(fields, indent=None, separators=(",", ":"))
     text = text.replace('"nodes":', '\n"nodes":').replace("}],", "}],\n").replace('"sha', '\n"sha')
