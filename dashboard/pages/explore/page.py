@@ -191,10 +191,11 @@ measured = measured_step(selection.model, selection.workload, selection.hardware
 seen = measured.get("time.predicted_s")
 st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
-if words := transfer_words([prediction]):
-    st.caption(plain(f"Predicted times are {words}."))
-for reason in data.reasons(numbers):
-    st.caption(plain(f"Not predicted: {reason}."))
+words = transfer_words([prediction])
+limits = [f"Predicted times are {words}."] if words else []
+limits += [f"Not predicted: {reason}." for reason in data.reasons(numbers)]
+if limits:  # one line: the chart's top is to be seen without scrolling
+    st.caption(plain(" ".join(limits)))
 cards(beside(data.cards(numbers), numbers, measured))
 if not prediction.memory.fits:
     shipped = shipped_format_note(prediction)
