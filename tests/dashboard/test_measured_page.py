@@ -57,7 +57,6 @@ def test_the_page_says_whose_numbers_it_shows_where_the_sidebar_asks_for_others(
     assert "nothing is recorded of Mixtral-8x7B" in other
     assert "it holds no such step" in other
     assert "it was made on NVIDIA H200" in other
-    assert "its kernels are those of torch" in other
     linked = told(rec=OLMOE, rec_batch="1")
     assert "another recording is chosen here, another step is chosen here." in linked
 
@@ -157,14 +156,11 @@ def test_the_repeat_of_a_recording_stands_beside_it_and_other_models_are_not_off
     assert not any("Largest change, %" in frame.value.columns for frame in at.dataframe)
 
 
-def test_a_repeat_of_an_earlier_model_is_named_and_not_offered() -> None:
-    """The second recording of UltraMemV2 was made when its QK-norm was over all heads."""
+def test_a_repeat_of_the_same_model_is_offered_and_chosen() -> None:
     at = page(rec=V2)
     second = at.selectbox(key="rec_again")
-    assert second.value == "none"
-    assert second.options == ["none", V2]
+    assert second.value == f"again/{V2}"
     assert not at.error
-    assert any(says(each.value, "Not offered", "again/", V2) for each in at.caption)
 
 
 def test_a_second_recording_of_another_model_is_refused() -> None:

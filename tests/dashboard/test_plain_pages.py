@@ -64,10 +64,10 @@ def test_every_hover_names_its_numbers_and_rounds_them(
 
 
 def test_predicted_numbers_have_three_digits_on_a_card_and_in_a_table() -> None:
-    """8.59623 ms at batch 64, by a calibration that is some 10 % off."""
+    """11.2 ms at batch 64, by leaves that are some 10 % off; measured were 11.1 ms."""
     at = page(VIEWS[0])
     cards = {card.label: card.value for card in at.metric}
-    assert cards["Predicted time"] == "8.6 ms"
+    assert cards["Predicted time"] == "11.2 ms"
     for card in at.metric:
         found = MANTISSA.match(card.value)
         if found and "." in found[1]:
