@@ -10,6 +10,7 @@ measured leaves (`profiler/calibrate/leaves/fit.py`). Numbers or arrays come in 
 """
 
 from collections.abc import Mapping
+from math import ceil, log2
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -217,16 +218,24 @@ def _top_s(p: Parameters, part: Part, shape: TopK, launches: Number, *, keeps: b
     """A search in each row, rows in parallel; PyTorch takes several blocks a row beyond a width.
 
     Points of a grid of scores (`points`) are computed where they are searched if nothing passes
-    through memory, by more warps the larger the grid is
+    through memory, over a grid whose sides are padded to powers of two
     (reference_model/kernels/memory_grid.py).
     """
     points = keeps and part.name == GRID_SEARCH
-    family = "points" if points else "top"
-    searched = shape.width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
-    work = _together(searched, shape.rows * shape.width / p[family + ".elements_per_s"])
+    family, width = ("points", _padded_grid(shape.width)) if points else ("top", shape.width)
+    searched = width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
+    work = _together(searched, shape.rows * width / p[family + ".elements_per_s"])
     if not keeps:
         work = work + _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
     return launches * p["top.launch_s"] + shape.calls * (work + p["top.begin_s"])
+
+
+def _padded_grid(points: Number) -> Number:
+    """Points of a square grid of so many, with each side padded to a power of two."""
+    if isinstance(points, np.ndarray):
+        grid: Number = 4.0 ** np.ceil(np.log2(points.astype(float)) / 2)
+        return grid
+    return 4 ** ceil(log2(points) / 2)
 
 
 def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:
