@@ -157,4 +157,5 @@ def _with_leaves(kernels: Curves, path: Path) -> Curves:
         for name, fitted in fit.backends.items()
     }
     energy = fitted_energy(fit.loops) if fit.loops else kernels.energy
-    return replace(kernels, leaves=leaves, energy=energy)
+    measured = max(fitted.measured for fitted in fit.backends.values())
+    return replace(kernels, leaves=leaves, leaves_measured=measured, energy=energy)

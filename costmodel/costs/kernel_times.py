@@ -76,6 +76,7 @@ class Curves:
     prefills: Line  # attention of many queries: multiply-adds of the scores
     choices: dict[float, Sheet]  # top-k, by log k: width; rows
     leaves: Mapping[str, LeafTimes] = field(default_factory=dict)  # fitted, by backend
+    leaves_measured: str = ""  # when the last of them were
     foreign: bool = False  # measured on another GPU: times are transferred from it
     transfer: Transfer | None = None  # of times scaled to another GPU or format
 
@@ -133,6 +134,11 @@ class Curves:
     def name(self) -> str:
         """As `--calibration` takes it."""
         return f"{self.calibration.name}{LEAVES if self.leaves else ''}"
+
+    @property
+    def measured(self) -> str:
+        """When its times were measured, in ISO form; with leaves, the last of them."""
+        return self.leaves_measured or self.calibration.conditions.started
 
     @property
     def link(self) -> LinkTimes | None:

@@ -137,11 +137,14 @@ def step_time(
     if unknown is not None:
         return unknown
     spread: Number | None = None
+    outside: float = 0.0
     regions: Sequence[RegionTime] = ()
     if leaves is None:
         means, regions, graph, routing = _by_kernels(curves, operators, ceilings, kernels)
     else:
         means, graph, routing, spread = _by_leaves(curves, leaves, operators, ceilings, kernels)
+        outside = _outside_s(leaves, operators, kernels)
+        graph = graph + outside
         if isinstance(kernels.tokens, int):
             regions = leaf_regions(operators, means, kernels)
     fetched, far = NO_FETCH, NEAR
@@ -167,7 +170,7 @@ def step_time(
         eager_s=eager,
         predicted_s=predicted,
         routing_s=routing,
-        outside_s=0.0 if leaves is None else _outside_s(leaves, operators, kernels),
+        outside_s=outside,
         energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
         interval_s=None
@@ -203,7 +206,7 @@ def _by_leaves(
     ceilings: Ceilings,
     kernels: StepKernels,
 ) -> tuple[tuple[OperatorTime, ...], Number, Number, Number]:
-    """Times of operators from measured leaves; the step's, its routing, and the spread of its ln.
+    """Times of operators from measured leaves; their sum, its routing, and the spread of its ln.
 
     An operator takes the sum over its parts, or its roofline bound if that is longer.
     """
@@ -233,14 +236,13 @@ def _by_leaves(
         spreads.append((operator.leaf, operator.count * time.seconds, spread))
         graph = graph + operator.count * time.seconds
         routing = routing + operator.count * chooses
-    graph = graph + _outside_s(leaves, operators, kernels)
     return tuple(times), graph, routing, step_spread(spreads, graph)
 
 
 def _outside_s(leaves: LeafTimes, operators: Sequence[Operator], kernels: StepKernels) -> float:
     """The time of a step's kernels that belong to no operator, each as long as a launch.
 
-    Source: traces of an H200, where each takes as long as a kernel that moves next to nothing.
+    Source: assumed, since such a kernel moves next to nothing; by itself it was never timed.
     """
     return kernels.backend.outside_launches(operators) * leaves.parameters["elementwise.launch_s"]
 

@@ -219,12 +219,16 @@ def _top_s(p: Parameters, part: Part, shape: TopK, launches: Number, *, keeps: b
 
     Points of a grid of scores (`points`) are computed where they are searched if nothing passes
     through memory, over a grid whose sides are padded to powers of two
-    (reference_model/kernels/memory_grid.py).
+    (reference_model/kernels/memory_grid.py). A fused search compares all that survive with one
+    another (reference_model/kernels/top.py).
     """
     points = keeps and part.name == GRID_SEARCH
     family, width = ("points", _padded_grid(shape.width)) if points else ("top", shape.width)
     searched = width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
-    work = _together(searched, shape.rows * width / p[family + ".elements_per_s"])
+    row_s = width / p[family + ".elements_per_s"]
+    if keeps:
+        row_s = row_s + shape.chosen**2 / p["top.pairs_per_s"]
+    work = _together(searched, shape.rows * row_s)
     if not keeps:
         work = work + _where(multi_block(shape.rows, shape.width), p["top.several_s"], 0.0)
     return launches * p["top.launch_s"] + shape.calls * (work + p["top.begin_s"])
@@ -235,7 +239,7 @@ def _padded_grid(points: Number) -> Number:
     if isinstance(points, np.ndarray):
         grid: Number = 4.0 ** np.ceil(np.log2(points.astype(float)) / 2)
         return grid
-    return 4 ** ceil(log2(points) / 2)
+    return float(4 ** ceil(log2(points) / 2))
 
 
 def _attend_s(p: Parameters, part: Part, shape: Attend, launches: Number, *, keeps: bool) -> Number:

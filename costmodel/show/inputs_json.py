@@ -122,7 +122,7 @@ def calibration_json(calibration: Curves | Unknown) -> dict[str, Any] | None:
     return {
         "name": calibration.name,
         "machine": made.machine.name,
-        "started": made.conditions.started,
+        "started": calibration.measured,
         "driver": made.machine.driver,
         "torch": made.machine.torch,
         "commit": made.commit,

@@ -267,7 +267,7 @@ def _calibrations(recordings: Iterable[tuple[str, Recording]], gpus: Gpus) -> tu
             sentences.append(f"{device}: {gpu.calibration.reason}")
         else:
             used = gpu.calibration
-            day = used.calibration.conditions.started.partition("T")[0]
+            day = used.measured.partition("T")[0]
             sentences.append(f"{device}: times and energy by calibration {used.name} of {day}")
     return tuple(sentences)
 

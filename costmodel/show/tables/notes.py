@@ -187,7 +187,7 @@ def predicted_by(curves: Curves) -> str:
     driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
     return (
         f"Predicted by calibration {curves.name} ({made.machine.name}{driver}, torch"
-        f" {made.machine.torch}, {made.conditions.started});"
+        f" {made.machine.torch}, {curves.measured});"
         f" no accuracy is claimed: see sparsecost validate."
     )
 

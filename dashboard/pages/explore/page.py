@@ -191,11 +191,8 @@ measured = measured_step(selection.model, selection.workload, selection.hardware
 seen = measured.get("time.predicted_s")
 st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
-words = transfer_words([prediction])
-limits = [f"Predicted times are {words}."] if words else []
-limits += [f"Not predicted: {reason}." for reason in data.reasons(numbers)]
-if limits:  # one line: the chart's top is to be seen without scrolling
-    st.caption(plain(" ".join(limits)))
+if words := transfer_words([prediction]):
+    st.caption(plain(f"Predicted times are {words}."))
 cards(beside(data.cards(numbers), numbers, measured))
 if not prediction.memory.fits:
     shipped = shipped_format_note(prediction)
@@ -206,6 +203,8 @@ if not prediction.memory.fits:
 as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
 draw_form(own if as_typed else model_text(selection.model))
 draw_chart(numbers)
+for reason in data.reasons(numbers):  # below the chart, whose top is to be seen without scrolling
+    st.caption(plain(f"Not predicted: {reason}."))
 draw_memory(prediction, data.fit(numbers, step.max_context))
 draw_mesh(prediction, numbers)
 for note in (

@@ -72,6 +72,7 @@ START: dict[str, float] = {
     "top.chosen_s": 5e-8,
     "top.elements_per_s": 2e11,
     "top.several_s": 20 * US,
+    "top.pairs_per_s": 1e12,
     "points.element_s": 1e-9,
     "points.elements_per_s": 2e11,
     **{
