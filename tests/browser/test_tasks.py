@@ -140,7 +140,6 @@ def a_second_recording(tab: Tab, gpu: str) -> None:
     if gpu == BARE:
         shows(tab, "Not what the sidebar asks for")
     tab.choose("rec", "h200-olmoe-1b-7b.json")
-    tab.choose("rec_again", "again/h200-olmoe-1b-7b.json")
     shows(tab, "The second run agrees within the stated spread")
 
 
@@ -152,7 +151,8 @@ def usd_a_million_tokens(tab: Tab, gpu: str) -> None:
     name = "usd_per_million_output_tokens"
     value = cost[f"predicted_{name}"] or cost[f"floor_{name}"]
     card = tab.page.locator('[data-testid="stMetric"]', has_text="million output tokens")
-    expect(card.filter(has_text="ost").first).to_contain_text(f"{value:.3g}"[:4])
+    digits = 2 if gpu == BARE else 3  # of a time transferred from another GPU
+    expect(card.filter(has_text="ost").first).to_contain_text(f"{value:.{digits}g}"[:4])
 
 
 TASKS: tuple[Task, ...] = (

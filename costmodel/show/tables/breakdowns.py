@@ -138,7 +138,7 @@ def _of(part: int, whole: int) -> str:
 
 
 def _intervals(intervals: Sequence[Interval]) -> str:
-    return ", ".join(f"{low:,} to {high:,}" for low, high in intervals) or "none"
+    return ", ".join(f"{low:,}-{high:,}" for low, high in intervals) or "none"
 
 
 def _scores(series: CrossoverSeries) -> tuple[str, str]:
