@@ -67,8 +67,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def no_leaves(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No leaves are shipped: nothing is transferred to a GPU or a format without measurements."""
+    """No leaves are shipped: single kernels give times, and nothing is transferred."""
     from costmodel.costs import calibrations, transfer
+    from costmodel.costs.kernel_times import LEAVES
+
+    offered = [name for name in calibrations.offered_names() if not name.endswith(LEAVES)]
+    monkeypatch.setattr(calibrations, "offered_names", lambda: tuple(offered))
 
     for module in (calibrations, transfer):
         monkeypatch.setattr(module, "shipped_leaves", lambda: None)

@@ -113,7 +113,8 @@ class HbmTraffic:
 
         Half of it is 5 % of the bytes (which experts and rows are drawn, workspaces) and 20 % of
         those that are not required (L2). Source: the two terms hold 49 of 54 counted shapes, each
-        predicted by constants fitted on the others (docs/l2_fit.py). Bytes written have no
+        predicted by constants fitted on the others, and with 24 measured later 71 of 78
+        (docs/l2_fit.py). Bytes written have no
         interval: whether small outputs stay in L2 is known to a factor 2 only.
         """
         half = OF_READ * self.read + OF_DROPPED * (self.read - self.required_read)

@@ -169,16 +169,20 @@ def test_the_constants_are_those_that_the_counted_leaves_give() -> None:
 
 @pytest.mark.slow
 def test_shapes_left_out_of_the_fit_are_predicted() -> None:
-    """Counters on an H200, 54 shapes. Of 16 prompts cuBLAS reads one weight twice."""
+    """Counters on an H200, 78 shapes; the terms of the interval were chosen on 54 of them.
+
+    Of the prompts, cuBLAS reads one weight twice.
+    """
     errors = left_out(counted())
     decode = sorted(abs(exp(error) - 1) for shape, error in errors.items() if not shape.prompt)
     prompts = sorted(abs(exp(error) - 1) for shape, error in errors.items() if shape.prompt)
     assert median(decode) < 0.02
     assert decode[-1] < 0.105  # few tokens of one draw of experts
     assert median(prompts) < 0.08
-    assert prompts[-2] < 0.15
+    assert prompts[-4] < 0.14
+    assert prompts[-2] < 0.25
     inside = sum(
         abs(exp(-error) - 1) <= 0.05 + 0.2 * (1 - shape.required_read / shape.predicted_read(error))
         for shape, error in errors.items()
     )
-    assert (inside, len(errors)) == (49, 54)
+    assert (inside, len(errors)) == (71, 78)

@@ -120,7 +120,7 @@ WRONG: dict[str, dict[str, tuple[str | list[str], str]]] = {  # by page and key:
         "to_gib": ("7", "to_gib='7': is none of 15 choices; no limit is used instead"),
         "to_y": ("floor", " choices; roofline bound, the nearest, is used instead"),
     },
-    "measured": {"rec": ("../../etc/passwd", "rec='../../etc/passwd': is not one of h200-")},
+    "measured": {"rec": ("../../etc/passwd", "rec='../../etc/passwd': is none of 14 choices")},
     "method": {"me_part": ("x", "me_part='x': is not one of ")},
     "report": {
         "batch": ("1.9", "batch='1.9': must be a whole number from 1 to 1,048,576; 64 is used"),

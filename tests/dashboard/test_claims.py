@@ -1,6 +1,7 @@
 """The page `Is it true?`: every claim has its verdict, and its link opens without a complaint."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_the_worst_predictions_are_those_of_validate_the_worst_first() -> None:
     assert len(entries) == sum(line["compared"] for line in lines)
     ratios = [entry.ratio for entry in entries]
     farthest = [max(ratio, 1 / ratio) for ratio in ratios]
-    assert farthest == sorted(farthest, reverse=True)
+    assert all(a > b * (1 - 1e-5) for a, b in pairwise(farthest))  # the file has six digits
     assert units.ratio(ratios[0]) in at.title[0].value
     first, leaves = (frame.value for frame in at.dataframe)
     assert first["Measured / predicted"][0] == units.ratio(ratios[0])

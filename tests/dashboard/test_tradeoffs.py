@@ -321,6 +321,7 @@ def test_a_sweep_of_transferred_times_says_so() -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
+        ({"dtype": "fp8", "to_y": "predicted time"}, "calibrations are measured in bf16"),
         ({"to_num_experts": "4", "to_num_experts_per_tok": "8"}, "Every design breaks a rule"),
     ],
 )
