@@ -149,9 +149,9 @@ def seconds(value: float | None) -> str:
     return f"{significant(value / 1e-9)} ns"
 
 
-def ratio(value: float | None) -> str:
+def ratio(value: float | None, digits: int = 4) -> str:
     """A ratio: 4.440x, 0.9930x; small differences from 1 stay visible."""
-    return NOT_KNOWN if value is None else f"{Decimal(f'{value:#.4g}'):f}x"
+    return NOT_KNOWN if value is None else f"{Decimal(f'{value:#.{digits}g}'):f}x"
 
 
 def yes_or_no(value: object) -> str:

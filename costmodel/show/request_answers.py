@@ -8,8 +8,16 @@ from costmodel.costs.quantities.quantity import Quantity
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.questions.request import Served
 from costmodel.show.request_json import numbers
-from costmodel.show.told_times import MARK, shown, transfer_words
+from costmodel.show.told_times import (
+    DIGITS,
+    MARK,
+    digits_within,
+    request_intervals,
+    shown,
+    transfer_words,
+)
 
+TIMES = ("ttft", "tpot", "latency")  # that a request waits for, each with an interval
 ANSWERS = (  # predicted ones, in the order of the table
     "ttft.predicted_s",
     "tpot.predicted_s",
@@ -32,14 +40,15 @@ class Answer:
     quantity: Quantity  # the predicted one
     predicted: float | Unknown
     bound: float | Unknown | None
+    digits: int  # significant ones, as the interval of its time allows
     transferred: bool = False  # of times that were not measured on this GPU or format
 
     @property
     def predicted_words(self) -> str:
         """The predicted value in its unit, or n/a; marked where its time is transferred."""
-        if isinstance(self.predicted, Unknown) or not self.transferred:
-            return shown_value(self.quantity, self.predicted)
-        return f"{MARK}{shown(self.quantity, self.predicted, transferred=True)}"
+        if isinstance(self.predicted, Unknown):
+            return units.NOT_KNOWN
+        return f"{MARK * self.transferred}{shown(self.quantity, self.predicted, self.digits)}"
 
     @property
     def bound_words(self) -> str | None:
@@ -54,6 +63,12 @@ def answers(served: Served) -> dict[str, Answer]:
     """The answers by the JSON names of their predicted values."""
     values = numbers(served)
     transferred = bool(transfer_words([served.prefill_step]))
+    intervals = request_intervals(served)
+    times = {section: values[f"{section}.predicted_s"] for section in TIMES}
+    digits = {
+        section: digits_within(None if isinstance(time, Unknown) else time, intervals.get(section))
+        for section, time in times.items()
+    }
     return {
         name: Answer(
             quantity=REQUEST_QUANTITIES[name],
@@ -61,10 +76,17 @@ def answers(served: Served) -> dict[str, Answer]:
             bound=values.get(name.replace(".predicted_", ".floor_"))
             if ".predicted_" in name
             else None,
+            digits=DIGITS if transferred else digits[_waited_for(name)],
             transferred=transferred,
         )
         for name in ANSWERS
     }
+
+
+def _waited_for(name: str) -> str:
+    """Whose time an answer follows from: its own, else the latency of the request."""
+    section = name.partition(".")[0]
+    return section if section in TIMES else "latency"
 
 
 def reasons(served: Served) -> list[str]:

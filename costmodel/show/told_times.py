@@ -1,18 +1,19 @@
 """How a predicted time is told: with how many digits, its interval, and where it was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from costmodel import units
 from costmodel.costs.intervals import COVERAGE
 from costmodel.costs.latency import StepTime, Unknown
 from costmodel.costs.predict import Prediction
-from costmodel.costs.quantities.quantity import Quantity
+from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES, Quantity
 from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.layers.numbers import Number
 from costmodel.questions.request import Served
 
-DIGITS = 2  # of an interval's ends, and of a time that was not measured on its GPU or format
+DIGITS = 2  # of an interval's ends, and of what is predicted within a wide one
+WIDE = 0.1  # of a predicted time: half the width of an interval that leaves no third digit
 NO_LEAVES = "intervals come from measured leaves, and the calibration holds single kernels"
 MARK = "~"  # before a transferred time in tables of many
 TRANSFERRED = (
@@ -62,10 +63,48 @@ def told_transfer(time: StepTime | Unknown) -> str:
     return f"{interval_words(time.interval_s)}, {time.transfer.label}"
 
 
-def shown(quantity: Quantity, value: Any, *, transferred: bool) -> str:  # noqa: ANN401 - see `Quantity.shown`
-    """A value as its quantity is shown, with the digits of a transferred time where it is one."""
-    if transferred and quantity.calibrated and isinstance(value, int | float):
-        value = units.rounded(float(value), DIGITS)
+def digits_within(predicted_s: Number | None, interval_s: Sequence[Number] | None) -> int:
+    """The significant digits of a predicted time, by the width of its interval, both in seconds.
+
+    Two where half the interval is more than a tenth of the time; three where it is less, or where no
+    interval is known. Whatever follows from the time (rate, energy, cost) is told with as many.
+    """
+    if predicted_s is None or interval_s is None:
+        return DIGITS_OF_TIMES
+    low, high = map(float, interval_s)
+    return DIGITS if (high - low) / 2 > WIDE * float(predicted_s) else DIGITS_OF_TIMES
+
+
+def digits_of(*times: StepTime | Unknown) -> int:
+    """The digits of the predicted times of steps told together: those of the widest interval.
+
+    A transferred time never has a third digit, whatever its interval.
+    """
+    known = [time for time in times if not isinstance(time, Unknown)]
+    if any(time.transfer for time in known):
+        return DIGITS
+    return min(
+        (digits_within(time.predicted_s, time.interval_s) for time in known),
+        default=DIGITS_OF_TIMES,
+    )
+
+
+def row_digits(record: Mapping[str, Any], section: str = "") -> int:
+    """`digits_of` the time of a flat record, or of the section `time` of the JSON.
+
+    `section` stands before the names of the record: `time.`.
+    """
+    if record.get(f"{section}transferred_from") is not None:
+        return DIGITS
+    ends = record.get(f"{section}interval_s") or [record.get(f"{section}{end}") for end in ENDS]
+    known = None if None in ends else ends
+    return digits_within(record.get(f"{section}predicted_s"), known)
+
+
+def shown(quantity: Quantity, value: Any, digits: int) -> str:  # noqa: ANN401 - see `Quantity.shown`
+    """A value as its quantity is shown; what a calibration predicts, with the digits of its time."""
+    if quantity.calibrated and isinstance(value, int | float):
+        value = units.rounded(float(value), digits)
     return quantity.shown(value)
 
 

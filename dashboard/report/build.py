@@ -27,7 +27,7 @@ from costmodel.routing.by_population import histograms_of
 from costmodel.show.comparison_json import comparison_json
 from costmodel.show.inputs_json import calibration_json, common_formats, workload_json
 from costmodel.show.parallel_json import exchanges_json
-from costmodel.show.prediction_json import prediction_json
+from costmodel.show.prediction_json import interval_json, prediction_json
 from costmodel.show.text import printable
 from costmodel.show.told_times import told_transfer
 from costmodel.validation.machines import Gpus
@@ -204,6 +204,7 @@ def _step(prediction: Prediction, price_per_hour: float | None) -> dict[str, Any
         "operators": [{name: operator[name] for name in wanted} for operator in data["operators"]],
         "mesh": prediction.workload.mesh.label,
         "transferred": told_transfer(prediction.time) or None,
+        "interval_s": interval_json(prediction).get("interval_s"),
         "exchanges": [
             {name: exchange[name] for name in exchanged}
             for exchange in ([] if of is None else exchanges_json(of))

@@ -88,6 +88,7 @@ class StepCosts:
     mesh: Label = ONE_GPU.label
     exchanges: Annotated[tuple[ExchangeLine, ...], Field(max_length=MAX_ROWS)] = ()
     transferred: Line | None = None  # interval and label of a time that was not measured
+    interval_s: tuple[Real, Real] | None = None  # of 90 %, about the predicted time
 
     def __post_init__(self) -> None:
         """Every quantity is a known one and of its own type; what is drawn is there."""

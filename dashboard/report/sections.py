@@ -10,7 +10,7 @@ from costmodel.show.tables.columns import cell, head
 from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.tables.prediction import operators_table
 from costmodel.show.text import Table
-from costmodel.show.told_times import shown
+from costmodel.show.told_times import interval_words, shown
 from dashboard.report.document import Report, StepCosts
 from dashboard.report.inputs import Inputs
 from dashboard.report.quantities import EXCHANGE_FIELDS, OF_A_MESH, REPORTED
@@ -19,6 +19,7 @@ from dashboard.report.words import (
     Section,
     mesh_words,
     points,
+    step_digits,
     step_words,
     steps_at,
     workload_words,
@@ -116,11 +117,14 @@ def answers(report: Report) -> Iterator[str]:
 
 
 def _told(step: StepCosts) -> str:
-    return "" if step.transferred is None else f"{step.transferred}; "
+    """Interval and, of a transferred time, label; empty without both."""
+    if step.transferred is not None:
+        return f"{step.transferred}; "
+    return "" if step.interval_s is None else f"{interval_words(step.interval_s)}; "
 
 
 def _shown(step: StepCosts, name: str) -> str:
-    return shown(REPORTED[name], step.values.get(name), transferred=step.transferred is not None)
+    return shown(REPORTED[name], step.values.get(name), step_digits(step))
 
 
 def _operators(report: Report) -> Section:

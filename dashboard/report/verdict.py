@@ -4,9 +4,17 @@ from collections import defaultdict
 
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
+from costmodel.show.told_times import shown
 from dashboard.report.document import Report, StepCosts
 from dashboard.report.quantities import REPORTED
-from dashboard.report.words import mesh_words, points, step_words, steps_at, workload_words
+from dashboard.report.words import (
+    mesh_words,
+    points,
+    step_digits,
+    step_words,
+    steps_at,
+    workload_words,
+)
 
 PREDICTED, BOUND = REPORTED["time.predicted_s"], REPORTED["time.floor_s"]
 MOST_POINTS = 3  # of batch and context that one sentence lists; of more it gives their number
@@ -39,17 +47,18 @@ def _answer(steps: list[StepCosts], *, predicted: bool) -> tuple[str, str]:
     if not fitting:
         return f"{'no model fits' if len(steps) > 1 else 'the step does NOT fit'} the memory", ""
     least_s, first = fitting[0]
-    time = f"{'' if predicted else 'at least '}{quantity.shown(least_s)} a step"
+    digits = min(map(step_digits, steps)) if predicted else DIGITS_OF_TIMES
+    time = f"{'' if predicted else 'at least '}{shown(quantity, least_s, digits)} a step"
     if len(steps) == 1:
         return f"a step of {first} fits the memory", time
     if len(fitting) == 1:
         return f"only {first} fits the memory", time
     next_s, second = fitting[1]
-    if units.rounded(least_s, DIGITS_OF_TIMES) == units.rounded(next_s, DIGITS_OF_TIMES):
+    if units.rounded(least_s, digits) == units.rounded(next_s, digits):
         return f"{first} and {second} take the same time", time
-    share = units.significant(least_s / next_s, DIGITS_OF_TIMES)
+    share = units.ratio(least_s / next_s, digits)
     best = "fastest" if len(steps) > len((first, second)) else "faster"
-    return f"{first} is the {best}", f"{time}, {share}x the time of {second}"
+    return f"{first} is the {best}", f"{time}, {share} the time of {second}"
 
 
 def _at(places: list[str]) -> str:

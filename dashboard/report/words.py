@@ -8,6 +8,7 @@ from costmodel.layers.mesh import ONE_GPU
 from costmodel.layers.placement import IN_HBM
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import Table
+from costmodel.show.told_times import DIGITS, digits_within
 from dashboard.report.document import Content, Report, StepCosts
 
 
@@ -35,6 +36,14 @@ def title(report: Report) -> str:
 def mesh_words(mesh: str) -> str:
     """`: 8 GPUs (tp 8)`, of the label of a mesh; empty on one GPU."""
     return "" if mesh == ONE_GPU.label else f": {mesh}"
+
+
+def step_digits(step: StepCosts) -> int:
+    """The significant digits of what is predicted of a step, as the interval of its time allows."""
+    if step.transferred is not None:
+        return DIGITS
+    seconds = step.values.get("time.predicted_s")
+    return digits_within(None if seconds is None else float(seconds), step.interval_s)
 
 
 def workload_words(report: Report) -> str:

@@ -23,7 +23,7 @@ from costmodel.show.tables.notes import (
     workload_words,
 )
 from costmodel.show.text import Table, capitalised
-from costmodel.show.told_times import MARK, interval_words, shown
+from costmodel.show.told_times import MARK, interval_words, row_digits, shown
 
 COMPULSORY = STEP_QUANTITIES["rows.compulsory_bytes"]
 PREDICTED = STEP_QUANTITIES["rows.predicted_s"]
@@ -157,10 +157,9 @@ def _cell(record: dict[str, Any], field: str, *, is_first: bool) -> str:
         return "-"
     if field == "predicted_s" and record.get("interval_low_s") is not None:
         ends = interval_words((record["interval_low_s"], record["interval_high_s"]))
-        transferred = record.get("transferred_from") is not None
-        mark = MARK * transferred
-        return f"{mark}{shown(PREDICTED, record[field], transferred=transferred)} ({ends})"
-    return cell(f"rows.{field}", record[field])
+        mark = MARK * (record.get("transferred_from") is not None)
+        return f"{mark}{shown(PREDICTED, record[field], row_digits(record))} ({ends})"
+    return shown(STEP_QUANTITIES[f"rows.{field}"], record[field], row_digits(record))
 
 
 def _within_l2(comparison: Comparison) -> list[str]:

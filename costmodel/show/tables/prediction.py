@@ -27,7 +27,7 @@ from costmodel.show.tables.notes import (
     workload_words,
 )
 from costmodel.show.text import Table, capitalised
-from costmodel.show.told_times import shown, transfer_words
+from costmodel.show.told_times import digits_of, shown
 
 OPERATOR_COLUMNS = ("flops", "compulsory_bytes", "launches", "floor_s")
 PART_COLUMNS = ("flops", "compares", "bytes", "activation_bytes", "intermediate_bytes")
@@ -59,7 +59,7 @@ def prediction_tables(prediction: Prediction) -> list[Table]:
 
 def _summary(prediction: Prediction, title: str) -> Table:
     """Every number of the step, section by section; what is zero or not known is named below."""
-    values, transferred = step_values(prediction), bool(transfer_words([prediction]))
+    values, digits = step_values(prediction), digits_of(prediction.time)
     rows: list[tuple[str, str, str]] = []
     ends = set()
     zeros: list[str] = []
@@ -70,7 +70,7 @@ def _summary(prediction: Prediction, title: str) -> Table:
         rows += [
             (
                 quantity.label,
-                shown(quantity, values[quantity.name], transferred=transferred),
+                shown(quantity, values[quantity.name], digits),
                 quantity.counts,
             )
             for quantity in filled

@@ -13,7 +13,7 @@ from costmodel.routing.popularity import UNIFORM_OVERSTATES
 from costmodel.show.tables.columns import head
 from costmodel.show.tables.notes import formats_words, predicted_by
 from costmodel.show.text import Table
-from costmodel.show.told_times import MARK, TRANSFERRED, shown
+from costmodel.show.told_times import MARK, TRANSFERRED, row_digits, shown
 
 TRANSFERRED_FROM = "time.transferred_from"
 COLUMNS = ("flops.total", "hbm_bytes.compulsory", "kv_cache.read_bytes", "time.floor_s")
@@ -79,7 +79,7 @@ def _measured(grid: Grid, place: int) -> bool:
 def _cell(name: str, record: Mapping[str, Any]) -> str:
     """A number; a transferred time with its digits and its mark."""
     transferred = bool(record.get(TRANSFERRED_FROM)) and STEP_QUANTITIES[name].calibrated
-    text = shown(STEP_QUANTITIES[name], record[name], transferred=transferred)
+    text = shown(STEP_QUANTITIES[name], record[name], row_digits(record, "time."))
     return f"{MARK}{text}" if transferred else text
 
 

@@ -24,7 +24,7 @@ from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
 from costmodel.show.axis import Axis
 from costmodel.show.text import capitalised
-from costmodel.show.told_times import DIGITS, MARK, transfer_words
+from costmodel.show.told_times import MARK, digits_of, transfer_words
 from dashboard.app.measured_points import Along
 from dashboard.app.selection import KEPT, Selection
 from dashboard.app.widgets import Card, plain
@@ -226,7 +226,9 @@ def cards(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -
     for prediction, grid in zip(predictions, grids, strict=True):
         value = values(grid, quantity)[place(grid, workload.batch, workload.context)]
         words = transfer_words([prediction]) if axis.quantity.calibrated else ""
-        digits = DIGITS if words else axis.quantity.digits
+        digits = axis.quantity.digits
+        if axis.quantity.calibrated:
+            digits = digits_of(prediction.time)
         cards.append(
             Card(
                 label=plain(prediction.model.name),

@@ -19,8 +19,7 @@ from costmodel.layers.mesh import ONE_GPU
 from costmodel.questions.compare import Advantage
 from costmodel.questions.request import HOUR_S, MILLION
 from costmodel.show.text import capitalised
-from costmodel.show.told_times import DIGITS as DIGITS_TRANSFERRED
-from costmodel.show.told_times import interval_words, transfer_words
+from costmodel.show.told_times import digits_of, interval_words, transfer_words
 from dashboard.app.measured_points import measured_step, points, recorded
 
 TIME = "time.predicted_s"
@@ -118,13 +117,12 @@ def sentence(
     names = " / ".join(one.model.name for one in predictions)
     basis = "predicted" if timed(predictions) else f"at least ({BOUND})"
     parts = [f"{basis} {_each(times(predictions), digits(predictions))}"]
+    ends = [one.time.interval_s for one in predictions if isinstance(one.time, StepTime)]
+    known = [interval_words(interval) for interval in ends if interval is not None]
+    if timed(predictions) and known:
+        parts.append(f"intervals of {COVERAGE:.0%}: {' / '.join(known)}")
     if words := transfer_words(predictions):
-        intervals = " / ".join(
-            interval_words(one.time.interval_s)
-            for one in predictions
-            if isinstance(one.time, StepTime) and one.time.interval_s is not None
-        )
-        parts.append(f"these are {words} (intervals of {COVERAGE:.0%}: {intervals})")
+        parts.append(f"these are {words}")
     parts += [f"measured with {backend} {_each(values)}" for backend, values in measured.items()]
     if not measured:
         parts.append("not measured in this step on this GPU")
@@ -150,13 +148,13 @@ def _tokens(prediction: Prediction) -> int:
 
 
 def _ratio(value: float, digits: int) -> str:
-    """A ratio of two times, with the digits of a prediction."""
-    return f"{units.significant(value, digits)}x"
+    """A ratio of two times, with the digits of a prediction: 0.90x in two."""
+    return units.ratio(value, digits)
 
 
 def digits(predictions: Sequence[Prediction]) -> int:
-    """Significant digits of the times: fewer where they are transferred."""
-    return DIGITS_TRANSFERRED if transfer_words(predictions) else DIGITS
+    """Significant digits of the times: fewer where an interval is wide; bounds have no interval."""
+    return digits_of(*(one.time for one in predictions)) if timed(predictions) else DIGITS
 
 
 def _transferred(predictions: Sequence[Prediction]) -> str:

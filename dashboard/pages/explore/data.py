@@ -20,8 +20,7 @@ from costmodel.show.axis import Axis
 from costmodel.show.tables.mesh import mesh_words
 from costmodel.show.tables.notes import formats_words
 from costmodel.show.text import capitalised
-from costmodel.show.told_times import DIGITS as DIGITS_TRANSFERRED
-from costmodel.show.told_times import MARK, interval_words, shown
+from costmodel.show.told_times import MARK, digits_of, interval_words, row_digits, shown
 from dashboard.app.widgets import Card
 
 JSON = dict[str, Any]
@@ -58,12 +57,13 @@ def question(prediction: Prediction) -> str:
 
 
 def _predicted(time: StepTime) -> str:
-    """The predicted time; where it is transferred, with its interval, and from where."""
-    if time.transfer is None or time.interval_s is None:
-        return f"{_time(time.predicted_s)} predicted"
-    seconds = units.seconds(units.rounded(float(time.predicted_s), DIGITS_TRANSFERRED))
-    within = interval_words(time.interval_s)
-    return f"about {seconds} predicted ({within}; transferred from {time.transfer.source})"
+    """The predicted time with its interval; where it is transferred, from where."""
+    about = "" if time.transfer is None else "about "
+    seconds = units.seconds(units.rounded(float(time.predicted_s), digits_of(time)))
+    within = [] if time.interval_s is None else [interval_words(time.interval_s)]
+    if time.transfer is not None:
+        within.append(f"transferred from {time.transfer.source}")
+    return f"{about}{seconds} predicted" + (f" ({'; '.join(within)})" if within else "")
 
 
 def _time(seconds: Number) -> str:
@@ -160,20 +160,26 @@ def _card(data: JSON, name: str, further: str = "") -> Card:
     value = data[section][field]
     card = Card(
         label=capitalised(quantity.short or quantity.label),
-        value=quantity.shown(value),
+        value=shown(quantity, value, row_digits(time)),
         help=data["reasons"].get(name) or f"{capitalised(quantity.counts)}. {further}".strip(),
     )
-    if value is None or not quantity.calibrated or "transferred_from" not in time:
+    if value is None or not quantity.calibrated or "interval_s" not in time:
         return card
+    interval = f"Its interval of {COVERAGE:.0%}: {interval_words(time['interval_s'])} a step."
+    is_time = name == "time.predicted_s"
+    if "transferred_from" not in time:
+        if not is_time:
+            return card
+        note, help_ = interval_words(time["interval_s"]), f"{card.help} {interval}"
+        return replace(card, note=note, help=help_)
     label = f"transferred from {time['transferred_from']}: not measured {time['not_measured']}"
     from_where = f"transferred from {time['transferred_from']}"
-    note = interval_words(time["interval_s"]) if name == "time.predicted_s" else from_where
+    note = interval_words(time["interval_s"]) if is_time else from_where
     return replace(
         card,
-        value=f"{MARK * bool(value)}{shown(quantity, value, transferred=True)}",
+        value=f"{MARK * bool(value)}{card.value}",
         note=note,
-        help=f"{card.help} {capitalised(label)}. Its interval of {COVERAGE:.0%}:"
-        f" {interval_words(time['interval_s'])} a step.",
+        help=f"{card.help} {capitalised(label)}. {interval}",
     )
 
 
