@@ -115,12 +115,20 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
         if not intervals:
             written.append(f"{head} at no batch up to {known_to:,}.{beyond}")
             continue
-        ranges = " and ".join(
-            f"from batch {first:,} up" if last is None else f"from batch {first:,} to {last:,}"
-            for first, last in intervals
-        )
-        written.append(f"{head} {ranges}. {group[0].what_fits()}{beyond}")
+        written.append(f"{head} {range_words(intervals)}. {group[0].what_fits()}{beyond}")
     return written
+
+
+def range_words(ranges: Sequence[tuple[int, int | None]]) -> str:
+    """Ranges of batches: `at batch 4 and from batch 7 to 151`; one without an end goes up."""
+    words = []
+    for first, last in ranges:
+        if last is None:
+            words.append(f"from batch {first:,} up")
+        else:
+            alone = f"at batch {first:,}"
+            words.append(alone if first == last else f"from batch {first:,} to {last:,}")
+    return " and ".join(words)
 
 
 def compare(

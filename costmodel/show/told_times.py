@@ -66,8 +66,8 @@ def told_transfer(time: StepTime | Unknown) -> str:
 def digits_within(predicted_s: Number | None, interval_s: Sequence[Number] | None) -> int:
     """The significant digits of a predicted time, by the width of its interval, both in seconds.
 
-    Two where half the interval is more than a tenth of the time; three where it is less, or where no
-    interval is known. Whatever follows from the time (rate, energy, cost) is told with as many.
+    Two where half the interval is more than a tenth of the time; three where it is less, or where
+    no interval is known. What follows from the time (rate, energy, cost) is told with as many.
     """
     if predicted_s is None or interval_s is None:
         return DIGITS_OF_TIMES
@@ -102,7 +102,7 @@ def row_digits(record: Mapping[str, Any], section: str = "") -> int:
 
 
 def shown(quantity: Quantity, value: Any, digits: int) -> str:  # noqa: ANN401 - see `Quantity.shown`
-    """A value as its quantity is shown; what a calibration predicts, with the digits of its time."""
+    """A value as its quantity is shown; what a calibration predicts, with its time's digits."""
     if quantity.calibrated and isinstance(value, int | float):
         value = units.rounded(float(value), digits)
     return quantity.shown(value)

@@ -61,7 +61,7 @@ def match_and_compare(tab: Tab, gpu: str) -> None:
 
 def crossover_and_truth(tab: Tab, gpu: str) -> None:
     tab.go("Compare")
-    shows(tab, "is the faster at batches" if gpu == CALIBRATED else "is the faster")
+    shows(tab, "is the faster from batch" if gpu == CALIBRATED else "is the faster")
     shows(tab, "measured with torch" if gpu == CALIBRATED else "not measured in this step")
     tab.go("Is it true?")
     assert "claims" in tab.title()

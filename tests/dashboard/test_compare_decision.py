@@ -1,6 +1,7 @@
 """Compare opens on the decision: its sentence, and the chart of the ratio."""
 
 import json
+import re
 from functools import partial
 
 import pytest
@@ -46,15 +47,16 @@ def test_the_page_opens_on_the_decision_with_predicted_and_measured_times() -> N
     at = page(cmp_price="3")
     first, second = predicted_s()
     assert at.title[0].value == plain(
-        f"UltraMemV2-1B/7B (reconstruction) takes {three(second / first)}x the time of OLMoE-1B-7B"
+        f"UltraMemV2-1B/7B (reconstruction) takes {second / first:.2f}x the time of OLMoE-1B-7B"
         " at batch 64, predicted with the backend torch"
     )
     text = at.markdown[0].value.replace("\\", "")
-    assert f"predicted {three(first * 1e3)} ms / {three(second * 1e3)} ms" in text
+    assert f"predicted {first * 1e3:.2g} ms / {second * 1e3:.2g} ms" in text  # as wide as that
+    assert re.search(r"; intervals of 90%: [\d.]+ ms to [\d.]+ ms / [\d.]+ ms to [\d.]+ ms; ", text)
     seen = measured_s()
     assert f"measured with torch {three(seen[0] * 1e3)} ms / {three(seen[1] * 1e3)} ms" in text
     usd = [3 * seconds / 3600 / 64 * 1e6 for seconds in (first, second)]  # of 64 tokens a step
-    assert f"{three(usd[0])} / {three(usd[1])} USD a million tokens" in text
+    assert f"{usd[0]:.2g} / {usd[1]:.2g} USD a million tokens" in text
     assert "is the faster" in text
     assert "fits up to batch 507 / 510" in text
     assert "USD" not in page().markdown[0].value
@@ -80,7 +82,8 @@ def test_transferred_times_decide_and_are_told_with_their_label_and_interval() -
     label = "transferred from h200: not measured on this GPU"
     assert label in at.title[0].value.replace("\\", "")
     text = at.markdown[0].value.replace("\\", "")
-    assert f"these are {label} (intervals of 90%: " in text
+    assert f"; these are {label}; " in text
+    assert "; intervals of 90%: " in text
     assert at.segmented_control(key="cmp_by").value == "predicted time"
     assert all(card.value.startswith("~") for card in at.metric)
     (said,) = [one.value for one in at.info if "ransferred" in one.value]

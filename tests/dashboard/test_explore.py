@@ -125,19 +125,20 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
 }
 
 
-ROUNDED = 5e-3  # three digits
+ROUNDED = 5e-2  # two digits
 
 
-def three(value: float | None) -> float | None:
-    """What a prediction shows: three digits."""
-    return None if value is None else float(f"{value:.3g}")
+def told(time: dict[str, Any], value: float | None) -> float | None:
+    """What a prediction shows: two digits within an interval wider than a tenth, else three."""
+    low, high = time.get("interval_s") or [0, 0]
+    wide = (high - low) / 2 > 0.1 * (time["predicted_s"] or 1)
+    return None if value is None else float(f"{value:.{2 if wide else 3}g}")
 
 
 def predicted(said: dict[str, Any], value: float, words: Callable[[float], str]) -> str:
-    """A predicted value: three digits; where it is transferred two, with a mark before it."""
-    if "transferred_from" not in said["time"]:
-        return words(float(f"{value:.3g}"))
-    return ("~" if value else "") + words(float(f"{value:.2g}"))
+    """A predicted value; where it is transferred, with a mark before it."""
+    mark = "~" if value and "transferred_from" in said["time"] else ""
+    return f"{mark}{words(told(said['time'], value) or 0.0)}"
 
 
 @pytest.mark.parametrize(("arguments", "query"), CASES.values(), ids=CASES.keys())
@@ -159,7 +160,7 @@ def test_the_cards_are_predict_json(arguments: list[str], query: dict[str, str])
             "time.tokens_per_s": f"\u2264 {units.scaled(time['floor_tokens_per_s'], 'tok/s')}"
             if time["tokens_per_s"] is None
             else predicted(said, time["tokens_per_s"], lambda rate: units.scaled(rate, "tok/s")),
-            "energy.j_per_token": units.scaled(three(said["energy"]["j_per_token"]), "J"),
+            "energy.j_per_token": units.scaled(told(time, said["energy"]["j_per_token"]), "J"),
             "hbm_bytes.compulsory": units.traffic(said["hbm_bytes"]["compulsory"]),
             "flops.per_token": units.flops(said["flops"]["per_token"]),
             "kv_cache.stored_bytes": units.traffic(kv["stored_bytes"]),
@@ -258,7 +259,9 @@ def test_a_request_of_one_token_takes_its_prefill() -> None:
     rows = {row["Quantity"]: row for row in frame.to_dict("records")}
     first = rows[label_of("ttft.predicted_s")]
     assert first[BOUND] == units.seconds(prefill["time"]["floor_s"])
-    assert first["Predicted"] == units.seconds(three(prefill["time"]["predicted_s"]))
+    assert first["Predicted"] == units.seconds(
+        told(prefill["time"], prefill["time"]["predicted_s"])
+    )
     assert not any(map(str.isdigit, rows[label_of("energy.j_per_request")][BOUND]))
     assert rows[label_of("latency.predicted_s")]["Predicted"] == first["Predicted"]
     cost = rows[label_of("cost.predicted_usd_per_request")]
@@ -448,12 +451,13 @@ def test_the_cards_of_served_requests_are_those_of_the_command() -> None:
     )
     for name in ("ttft", "tpot", "latency"):
         shown = found[label_of(f"{name}.predicted_s")]
-        assert shown == units.seconds(three(said[name]["predicted_s"]))
+        assert shown == units.seconds(told(said[name], said[name]["predicted_s"]))
     speed = said["throughput"]["predicted_tokens_per_s"]
     shown = found[label_of("throughput.predicted_tokens_per_s")]
-    assert shown == units.formatted(three(speed), "tokens_per_s")
+    assert shown == units.formatted(told(said["latency"], speed), "tokens_per_s")
     energy = said["energy"]["j_per_million_output_tokens"]
-    assert found[label_of("energy.j_per_million_output_tokens")] == units.scaled(three(energy), "J")
+    shown = found[label_of("energy.j_per_million_output_tokens")]
+    assert shown == units.scaled(told(said["latency"], energy), "J")
     usd = float(found[label_of("cost.predicted_usd_per_million_output_tokens")].split()[0])
     assert usd == pytest.approx(
         said["cost"]["predicted_usd_per_million_output_tokens"], rel=ROUNDED

@@ -432,7 +432,7 @@ def test_a_report_opens_with_the_winner_and_what_was_assumed() -> None:
     assert first < second
     told = verdict(usual())
     assert says(told, "UltraMemV2-1B/7B (reconstruction) is the faster at batch 64", "OLMoE-1B-7B")
-    assert f"{first * 1e3:.3g} ms a step, {first / second:.3g}x the time of OLMoE-1B-7B" in told
+    assert f"{first * 1e3:.2g} ms a step, {first / second:.2f}x the time of OLMoE-1B-7B" in told
     for assumed in ("NVIDIA H200 SXM", "weights bf16", "uniform routing", "kernels of torch"):
         assert assumed in told
     written = text(usual(), ".html")

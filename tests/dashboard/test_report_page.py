@@ -61,7 +61,7 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     at = page()
     data = json.loads(output("predict", ULTRAMEM, "--batch", "64", "--context", "2048", "--json"))
     shown = dict(cells(at))
-    assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.3g} ms"
+    assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.2g} ms"
     assert shown["largest batch that fits"] == f"{data['memory']['max_batch']:,}"
     count = len(data["operators"])
     assert says(holds(at), 1, count, 7, 12)  # six measured batches by each backend

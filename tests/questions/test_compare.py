@@ -18,7 +18,7 @@ from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.dtype import DTYPES
 from costmodel.layers.formats import Formats
-from costmodel.questions.compare import Advantage, advantage, compare, sentences
+from costmodel.questions.compare import Advantage, advantage, compare, range_words, sentences
 from costmodel.questions.crossings import CALIBRATED, METRICS, Metric
 from costmodel.routing.popularity import Zipf
 from tests.sentences import says
@@ -178,6 +178,12 @@ def test_what_is_said_of_the_batches_that_fit_is_true(found: Advantage) -> None:
 def test_sentences(intervals: Intervals, max_batch: int, told: tuple[float | str, ...]) -> None:
     (said,) = sentences([made(intervals, max_batch)])
     assert says(said, "A", "roofline bound", "B", *told)
+
+
+def test_a_range_of_one_batch_is_that_batch() -> None:
+    assert range_words(((4, 4), (7, 1510), (2000, None))) == (
+        "at batch 4 and from batch 7 to 1,510 and from batch 2,000 up"
+    )
 
 
 def test_equal_findings_are_said_once_and_others_each() -> None:

@@ -16,7 +16,7 @@ from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.workload import MAX_BATCH, Backend
 from costmodel.layers.mesh import ONE_GPU
-from costmodel.questions.compare import Advantage
+from costmodel.questions.compare import Advantage, range_words
 from costmodel.questions.request import HOUR_S, MILLION
 from costmodel.show.text import capitalised
 from costmodel.show.told_times import digits_of, interval_words, transfer_words
@@ -177,13 +177,9 @@ def _crossovers(advantages: Sequence[Advantage], reference: str) -> list[str]:
     """Over which batches each model is faster than the first."""
     words = []
     for one in advantages:
-        ranges = [
-            f"from batch {first:,} up" if last is None else f"at batches {first:,} to {last:,}"
-            for first, last in one.intervals
-        ]
         words.append(
-            f"{one.model} is the faster {' and '.join(ranges)}"
-            if ranges
+            f"{one.model} is the faster {range_words(one.intervals)}"
+            if one.intervals
             else f"{reference} is the faster at every batch up to {min(one.known_to, MAX_BATCH):,}"
         )
     return words
