@@ -121,14 +121,14 @@ def sentences(advantages: Sequence[Advantage]) -> list[str]:
 
 def range_words(ranges: Sequence[tuple[int, int | None]]) -> str:
     """Ranges of batches: `at batch 4 and from batch 7 to 151`; one without an end goes up."""
-    words = []
-    for first, last in ranges:
-        if last is None:
-            words.append(f"from batch {first:,} up")
-        else:
-            alone = f"at batch {first:,}"
-            words.append(alone if first == last else f"from batch {first:,} to {last:,}")
-    return " and ".join(words)
+    return " and ".join(
+        f"from batch {first:,} up"
+        if last is None
+        else f"at batch {first:,}"
+        if first == last
+        else f"from batch {first:,} to {last:,}"
+        for first, last in ranges
+    )
 
 
 def compare(

@@ -1,6 +1,7 @@
 """The Report page: its report is that of the command line, and its state is in the address."""
 
 import json
+import re
 import logging
 import shlex
 from functools import partial
@@ -66,7 +67,8 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     count = len(data["operators"])
     assert says(holds(at), 1, count, 7, 12)  # six measured batches by each backend
     assert at.text[0].value.startswith("In short: ")
-    assert f"predicted {data['time']['predicted_s'] * 1e3:.3g} ms a step" in at.text[1].value
+    assert f"predicted {data['time']['predicted_s'] * 1e3:.2g} ms a step (" in at.text[1].value
+    assert re.search(r"a step \([\d.]+ ms to [\d.]+ ms; roofline bound ", at.text[1].value)
     assert not at.error
     assert not at.warning
 
