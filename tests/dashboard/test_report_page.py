@@ -1,8 +1,8 @@
 """The Report page: its report is that of the command line, and its state is in the address."""
 
 import json
-import re
 import logging
+import re
 import shlex
 from functools import partial
 from pathlib import Path

@@ -175,11 +175,9 @@ def _each(values: Sequence[float | None], digits: int = DIGITS) -> str:
 
 def _crossovers(advantages: Sequence[Advantage], reference: str) -> list[str]:
     """Over which batches each model is faster than the first."""
-    words = []
-    for one in advantages:
-        words.append(
-            f"{one.model} is the faster {range_words(one.intervals)}"
-            if one.intervals
-            else f"{reference} is the faster at every batch up to {min(one.known_to, MAX_BATCH):,}"
-        )
-    return words
+    return [
+        f"{one.model} is the faster {range_words(one.intervals)}"
+        if one.intervals
+        else f"{reference} is the faster at every batch up to {min(one.known_to, MAX_BATCH):,}"
+        for one in advantages
+    ]
