@@ -15,8 +15,8 @@ MAPE_MEANS = "mean |predicted / measured - 1|"
 LOG_ERROR_MEANS = "exp(mean |ln(measured / predicted)|) - 1"
 DEVELOPMENT_SET = "development set"
 DEVELOPMENT_SET_MEANS = (
-    "the recordings that ship. They were seen while the cost model was written and chose its rules,"
-    " so an error over them is no accuracy on models that were never measured"
+    "the recordings that ship. They were seen while the cost model was written: an error over them"
+    " is no accuracy on models that were never measured"
 )
 
 

@@ -25,8 +25,8 @@ STYLE = f"""<style>
 [data-testid="stButtonGroup"] [data-selected="true"] {{ color: inherit !important; }}
 [data-testid="stCode"] code span {{ color: inherit !important; }}
 .js-plotly-plot
-:is(.xtick, .ytick, .cbaxis, .g-xtitle, .g-ytitle, .infolayer, .legend, .textpoint) text
-{{ fill: currentColor !important; }}
+:is(.xtick, .ytick, .cbaxis, .g-xtitle, .g-ytitle, .infolayer, .legend, .textpoint) text,
+.js-plotly-plot .bartext-outside {{ fill: currentColor !important; }}
 </style>"""
 
 

@@ -24,6 +24,15 @@ BOLD_LINKS = """() => [...document.querySelectorAll('[data-testid="stMain"] a p'
   .filter(e => e.checkVisibility() && Number(getComputedStyle(e).fontWeight) >= 600)
   .map(e => e.innerText)"""
 WINDOWS = [(1440, 900), (1024, 768)]
+STATES = [  # of pages beside their first: other charts, messages, a bar that is full
+    ("explore", {"batch": "8192", "context": "32768", "model": "none"}),
+    ("explore", {"gpu": "b200", "ex_chart": "roofline", "ex_how": "true"}),
+    ("tradeoffs", {"to_what": "match"}),
+    ("measured", {"rec_chart": "waterfall"}),
+    ("claims", {"cl_part": "public measurements"}),
+    ("claims", {"cl_part": "accuracy"}),
+    ("claims", {"cl_part": "worst predictions"}),
+]
 
 
 @pytest.mark.parametrize("gpu", ["h200", "b200"])
@@ -87,9 +96,9 @@ def test_every_text_has_enough_contrast(chromium: Browser, server: Server, schem
         color_scheme="dark" if scheme == "dark" else "light",
     )
     tab = Tab(context.new_page(), server.url)
-    for name in NAMES:
-        tab.open(name)
+    for name, query in (*((name, {}) for name in NAMES), *STATES):
+        tab.open(name, **query)
         tab.page.wait_for_timeout(500)
-        assert too_faint(tab) == [], name
+        assert too_faint(tab) == [], (name, query)
     tab.check()
     context.close()

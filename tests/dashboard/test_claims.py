@@ -1,6 +1,7 @@
 """The page `Is it true?`: every claim has its verdict, and its link opens without a complaint."""
 
 import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -40,6 +41,12 @@ def test_public_rows_are_drawn_and_filtered() -> None:
     assert len(rows) == 36
     assert set(rows["GPUs"]) == {"1 x gb10"}
     assert all(rows["Why no prediction"])
+    told = data.public_sentence(data.chosen({"gpu": "gb10", "engine": "all", "model": "all"}))
+    assert told in [text.value for text in at.text]
+    begin, _, why = told.partition("; why not: ")
+    assert begin.endswith("; 0 with a predicted time")
+    assert sum(map(int, re.findall(r"\((\d+)\)", why))) == len(rows)
+    assert "no calibration (" in why
     at.selectbox(key="cl_engine").set_value("vllm").run()
     assert not at.exception
     assert "No row is of all that is chosen." in [text.value for text in at.text]

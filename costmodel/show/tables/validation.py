@@ -6,7 +6,6 @@ them too.
 
 from collections.abc import Container, Iterator, Sequence
 from math import log1p
-from textwrap import wrap
 
 from costmodel.recordings.error_measures import (
     DEVELOPMENT_SET,
@@ -23,7 +22,6 @@ from costmodel.show.tables.uncompared import uncompared_table, whole_tables
 from costmodel.show.tables.utilisation import utilisation_table
 from costmodel.show.tables.validation_cells import (
     USUAL_BACKEND,
-    WIDTH,
     amount,
     at,
     errors_table,
@@ -143,7 +141,8 @@ def _summary(
     cases, names = len(origins), {origin.recording for origin in origins}
     shipped = names and all(name in development for name in names)
     if first and shipped:
-        notes[:0] = wrap(f"The {DEVELOPMENT_SET}: {DEVELOPMENT_SET_MEANS}.", WIDTH)
+        means = f"The {DEVELOPMENT_SET}: {DEVELOPMENT_SET_MEANS}."
+        notes[:0] = means.replace(". ", ".\n").splitlines()  # a sentence is a line
     return errors_table(
         f"Measured over predicted{of_backend(backend)}, {cases:,} case{'s' * (cases != 1)}"
         f" of {len(names):,} recording{'s' * (len(names) != 1)}"

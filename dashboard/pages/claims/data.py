@@ -3,6 +3,7 @@
 All of it is computed once in a process: it depends on nothing that a user chooses.
 """
 
+from collections import Counter
 from functools import cache
 from statistics import median
 from typing import get_args
@@ -152,14 +153,24 @@ def energy_cells(one: EnergyRow, bound: RowBound) -> Cells:
 
 
 def public_sentence(bounds: list[RowBound]) -> str:
-    """How many rows there are, and what share they reach."""
+    """How many rows there are, what share they reach, and why some are not predicted."""
     shares = [bound.share for bound in bounds]
-    predicted = sum(bound.predicted_s is not None for bound in bounds)
-    return (
+    lacking = Counter(_in_short(bound.reason) for bound in bounds if bound.predicted_s is None)
+    told = (
         f"{len(bounds):,} rows with a bound; bound over measured: median"
         f" {units.formatted(median(shares), 'share')}, at most"
-        f" {units.formatted(max(shares), 'share')}; {predicted:,} with a predicted time"
+        f" {units.formatted(max(shares), 'share')};"
+        f" {len(bounds) - lacking.total():,} with a predicted time"
     )
+    if lacking:
+        why = (f"{reason} ({rows:,})" for reason, rows in lacking.most_common())
+        told += f"; why not: {', '.join(why)}"
+    return told
+
+
+def _in_short(reason: str | None) -> str:
+    """Why a row is not predicted, without what differs from row to row."""
+    return (reason or "").partition(";")[0].partition(" for GPU ")[0]
 
 
 def engine_rules() -> tuple[str, ...]:
