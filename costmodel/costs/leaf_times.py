@@ -22,6 +22,12 @@ OF_STEP = {
     "cards": 0.02,  # two occasions differed by less than 1 %; other cards are not measured
 }
 """Standard deviations of a whole step, as shares of its time; measured on H200s, November 2026."""
+HIDDEN, HIDDEN_SPREAD = 0.4, 0.25
+"""Of the shorter of two branches that run beside one another: the share that the longer one hides.
+
+Measured: ten decode steps of two UltraMemV2 models with and without branches on an H200
+(benchmarks/fused_steps_h200.json): shares of -0.03 to 0.70, mean 0.37, median 0.41.
+"""
 EAGER = 0.25  # of a step that the host's launches decide: repeats differ by 31 % (median)
 
 
