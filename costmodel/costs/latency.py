@@ -227,9 +227,13 @@ def _by_leaves(
     spreads: list[tuple[str, Number, Number]] = []
     graph: Number = 0.0
     routing: Number = 0.0
-    corrections = leaves.corrections(operators, kernels.tokens)
-    for operator, (factor, spread) in zip(operators, corrections, strict=True):
-        launches = [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
+    begun = [
+        [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
+        for operator in operators
+    ]
+    sums = [sum(launches, start=0) for launches in begun]
+    corrections = leaves.corrections(operators, sums, kernels.tokens)
+    for operator, launches, (factor, spread) in zip(operators, begun, corrections, strict=True):
         parts_s = [factor * s for s in leaves.parts_s(operator, launches, kernels.tokens)]
         far = NEAR
         for index, part in enumerate(operator.parts):

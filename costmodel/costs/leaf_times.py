@@ -12,7 +12,7 @@ from math import exp, sqrt
 import numpy as np
 
 from costmodel.costs.part_times import Parameters, part_s
-from costmodel.costs.residuals import FAR, Nodes, Stack, features_of
+from costmodel.costs.residuals import FAR, Nodes, Stack, classed, features_of
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 
@@ -36,7 +36,8 @@ class LeafTimes:
     """The fitted times of one backend; shapes may hold arrays.
 
     `spreads` are standard deviations of ln(measured / predicted) on shapes that the fit had not
-    seen, by leaf, next to a measured point; "" is that of all leaves.
+    seen, by leaf, next to a measured point; "" is that of all leaves. A leaf whose number of kernels
+    varies has nodes and spreads of each number too (`residuals.classed`), as far as measured.
     """
 
     parameters: Parameters
@@ -64,31 +65,55 @@ class LeafTimes:
         ]
 
     def corrections(
-        self, operators: Sequence[Operator], tokens: Number
+        self, operators: Sequence[Operator], launches: Sequence[Number], tokens: Number
     ) -> list[tuple[Number, Number]]:
         """The factor on each operator's seconds that measured leaves give, and its spread.
 
         The spread is of ln(time); it grows with the distance from the nearest measured point. A
         leaf that was not measured has no factor, and sqrt(2) times the spread of all leaves.
+
+        Args:
+            operators: Of a step.
+            launches: Kernels that begin at each operator.
+            tokens: N of the step.
         """
         found: list[tuple[Number, Number]] = [(1.0, self.spreads[""] * sqrt(2))] * len(operators)
         places = [i for i, operator in enumerate(operators) if operator.leaf in self.nodes]
         if not places:
             return found
-        leaves = tuple(operators[place].leaf for place in places)
         features = [features_of((operators[place],), tokens) for place in places]
-        if any(isinstance(feature, np.ndarray) for each in features for feature in each):
-            for place, leaf, each in zip(places, leaves, features, strict=True):
-                correction, distance = self.nodes[leaf].correction(each)
-                found[place] = np.exp(correction), self._spread(leaf) * _further(distance)
+        varies = any(isinstance(feature, np.ndarray) for each in features for feature in each)
+        if varies or any(isinstance(launches[place], np.ndarray) for place in places):
+            for place, each in zip(places, features, strict=True):
+                found[place] = self._over_grid(operators[place].leaf, launches[place], each)
             return found
-        by_place = zip(places, leaves, *_stacked(self, leaves).corrections(features), strict=True)
-        for place, leaf, log_factor, octaves in by_place:
-            found[place] = exp(log_factor), self._spread(leaf) * _further(octaves)
+        keys = tuple(self.key(operators[place].leaf, int(launches[place])) for place in places)
+        by_place = zip(places, keys, *_stacked(self, keys).corrections(features), strict=True)
+        for place, key, log_factor, octaves in by_place:
+            found[place] = exp(log_factor), self._spread(key) * _further(octaves)
         return found
 
-    def _spread(self, leaf: str) -> float:
-        return self.spreads.get(leaf, self.spreads[""])
+    def key(self, leaf: str, launches: int) -> str:
+        """The nodes of a leaf done by so many kernels: their own, or those of the leaf."""
+        own = classed(leaf, launches)
+        return own if own in self.nodes else leaf
+
+    def _over_grid(
+        self, leaf: str, launches: Number, features: Sequence[Number]
+    ) -> tuple[Number, Number]:
+        """Factor and spread of a leaf over a grid, along which its number of kernels may vary."""
+        factor: Number = 1.0
+        spread: Number = 0.0
+        for count in np.unique(np.asarray(launches)).tolist():
+            key = self.key(leaf, int(count))
+            correction, octaves = self.nodes[key].correction(features)
+            here = np.asarray(launches) == count
+            factor = np.where(here, np.exp(correction), factor)
+            spread = np.where(here, self._spread(key) * _further(octaves), spread)
+        return factor, spread
+
+    def _spread(self, key: str) -> float:
+        return self.spreads.get(key, self.spreads[""])
 
     def scaled(self, *, bandwidth: float, flops: float, l2: float = 1.0) -> "LeafTimes":
         """The same kernels on a GPU of so many times the HBM bandwidth, tensor FLOP/s and L2.
@@ -104,9 +129,9 @@ class LeafTimes:
 
 
 @lru_cache(maxsize=256)
-def _stacked(times: LeafTimes, leaves: tuple[str, ...]) -> Stack:
+def _stacked(times: LeafTimes, keys: tuple[str, ...]) -> Stack:
     """The nodes of a step's leaves; steps of a model have the same ones."""
-    return Stack.of([times.nodes[leaf] for leaf in leaves])
+    return Stack.of([times.nodes[key] for key in keys])
 
 
 def _further(octaves: Number) -> Number:

@@ -20,11 +20,12 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import FOLDER
 from costmodel.costs.intervals import COVERAGE, NORMAL
 from costmodel.costs.kernel_times import LEAVES
-from costmodel.costs.residuals import FAR, Nodes, features_of
+from costmodel.costs.residuals import FAR, Nodes, classed, features_of
 from costmodel.recordings.leaf_calibration import load_leaf_calibration
 from profiler.calibrate.leaves.fit import FIXED, fitted, predicted_s
 from profiler.calibrate.leaves.points import Point, points_of
 
+FEWEST_SHAPES = 3  # of a number of kernels that has nodes and a spread of its own
 FEWEST = 6  # points of a leaf that has a spread of its own
 FOLDS = 12  # of shapes; each fit begins at that of all shapes
 FOLD_ROUNDS = 8
@@ -42,14 +43,35 @@ class HeldOut:
 
 
 def nodes_of(points: Sequence[Point], errors: Sequence[float]) -> dict[str, Nodes]:
-    """The nodes of each leaf; a region's error is that of each leaf in it."""
+    """The nodes of each leaf, and of each of its numbers of kernels that has enough.
+
+    A region's error is that of each leaf in it.
+    """
+    own = classes_of(points)
     at: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     of: dict[str, list[float]] = defaultdict(list)
     for point, error in zip(points, errors, strict=True):
-        for operator in point.operators:
-            at[operator.leaf].append(features_of((operator,), point.tokens))
-            of[operator.leaf].append(error)
-    return {leaf: Nodes(features=np.array(at[leaf]), errors=np.array(of[leaf])) for leaf in at}
+        for operator, launches in zip(point.operators, point.launches, strict=True):
+            for key in {operator.leaf, classed(operator.leaf, launches)} & (own | {operator.leaf}):
+                at[key].append(features_of((operator,), point.tokens))
+                of[key].append(error)
+    return {key: Nodes(features=np.array(at[key]), errors=np.array(of[key])) for key in sorted(at)}
+
+
+def classes_of(points: Sequence[Point]) -> set[str]:
+    """Leaves by their number of kernels, where it varies and enough points and shapes have it."""
+    counts: dict[str, set[int]] = defaultdict(set)
+    shapes: dict[str, list[int]] = defaultdict(list)
+    for point in points:
+        for operator, launches in zip(point.operators, point.launches, strict=True):
+            counts[operator.leaf].add(launches)
+            shapes[classed(operator.leaf, launches)].append(point.shape)
+    return {
+        key
+        for leaf, of in counts.items()
+        for key in (classed(leaf, launches) for launches in of)
+        if len(of) > 1 and len(shapes[key]) >= FEWEST and len(set(shapes[key])) >= FEWEST_SHAPES
+    }
 
 
 def held_out(
@@ -80,10 +102,15 @@ def _held(
     point: Point, parameters: Mapping[str, float], nodes: Mapping[str, Nodes], *, keeps: bool
 ) -> HeldOut:
     error = _error(parameters, point, keeps=keeps)
+    keys = [
+        key if key in nodes else operator.leaf
+        for operator, launches in zip(point.operators, point.launches, strict=True)
+        for key in (classed(operator.leaf, launches),)
+    ]
     found = [
-        nodes[operator.leaf].correction(features_of((operator,), point.tokens))
-        for operator in point.operators
-        if operator.leaf in nodes
+        nodes[key].correction(features_of((operator,), point.tokens))
+        for operator, key in zip(point.operators, keys, strict=True)
+        if key in nodes
     ]
     correction = float(np.mean([each for each, _ in found])) if found else 0.0
     distance = float(np.max([each for _, each in found])) if found else 2 * FAR
@@ -91,13 +118,16 @@ def _held(
 
 
 def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
-    """By leaf: a standard deviation whose interval held nine residuals in ten, next to a node."""
+    """By leaf and class: a standard deviation whose interval held nine residuals in ten, next to a node."""
     of: dict[str, list[float]] = defaultdict(list)
+    own = classes_of([each.point for each in held])
     for each in held:
         near = abs(each.error) / math.sqrt(1 + (each.distance / FAR) ** 2)
         of[""].append(near)
-        for operator in each.point.operators:
+        for operator, launches in zip(each.point.operators, each.point.launches, strict=True):
             of[operator.leaf].append(near)
+            if (key := classed(operator.leaf, launches)) in own:
+                of[key].append(near)
     return {
         leaf: max(LEAST_SPREAD, float(np.quantile(near, COVERAGE)) / NORMAL)
         for leaf, near in of.items()
