@@ -3,8 +3,9 @@
 As long as nothing is measured, a table says so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, wraps
+from itertools import product
 from statistics import fmean, median
 
 from benchmarks.held_out.accuracy import (
@@ -143,22 +144,23 @@ def targets() -> str:
     )
 
 
+def _each(quantities: Iterable[str]) -> Iterator[tuple[str, Backend, list[Point]]]:
+    """Quantity and phase in words, backend, points; energy also with the card's own loops."""
+    sources = ((_points(), ""), (_anchored(), ", with the card's own loops"))
+    for (source, words), quantity, phase in product(sources, quantities, ("decode", "prefill")):
+        for backend in BACKENDS:
+            of = _select(source, quantity, phase, backend)
+            if of:
+                yield f"`{quantity}`, {phase}{words}", backend, of
+
+
 @_if_measured
 def errors() -> str:
     """Errors by quantity, phase and backend, with a bootstrap over shapes; then by batch, kind."""
-    rows = []
-    for quantity in QUANTITIES:
-        for phase in ("decode", "prefill"):
-            for backend in BACKENDS:
-                of = _select(_points(), quantity, phase, backend)
-                if of:
-                    rows.append((f"`{quantity}`", f"{phase}, {backend}", *_error_cells(of)))
-    for phase in ("decode", "prefill"):
-        for backend in BACKENDS:
-            of = _select(_anchored(), "energy_j", phase, backend)
-            if of:
-                words = f"{phase}, {backend}, with the card's own loops"
-                rows.append(("`energy_j`", words, *_error_cells(of)))
+    rows = [
+        (words.partition(", ")[0], f"{words.partition(', ')[2]}, {backend}", *_error_cells(of))
+        for words, backend, of in _each(QUANTITIES)
+    ]
     decode = _select(_points(), "graph_s", "decode")
     for backend in BACKENDS:
         mine = _select(decode, "graph_s", backend=backend)
@@ -213,14 +215,10 @@ def intervals() -> str:
                 held = covers(inside, count, _half_width(known))
             verdict = "met" if held else "missed"
             rows.append((f"`graph_s`, decode, {name}", backend, *_held_cells(known), verdict))
-    for source, words in ((_points(), ""), (_anchored(), ", with the card's own loops")):
-        for quantity in QUANTITIES:
-            for phase in ("decode", "prefill"):
-                for backend in BACKENDS:
-                    known = _known(_select(source, quantity, phase, backend))
-                    if known and (quantity, phase) != ("graph_s", "decode"):
-                        name = f"`{quantity}`, {phase}{words}"
-                        rows.append((name, backend, *_held_cells(known), "no target"))
+    for words, backend, of in _each(QUANTITIES):
+        known = _known(of)
+        if known and words != "`graph_s`, decode":
+            rows.append((words, backend, *_held_cells(known), "no target"))
     if not rows:
         return "No interval was predicted.\n"
     return markdown(("intervals of", "backend", "within", "median half-width", ""), rows, text=2)

@@ -21,7 +21,6 @@ from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.workload import Backend
-from costmodel.layers.numbers import Number
 from costmodel.recordings.case_workload import CaseWorkload
 from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Moment
@@ -162,16 +161,14 @@ def _predictions(
 def _interval(prediction: CasePrediction, quantity: str) -> tuple[float | None, float | None]:
     """The 90 % interval of a graph's time, its energy or the bytes read, where there is one."""
     times, found = prediction.times, prediction.prediction
-    ends: tuple[Number, Number] | None = None
     if found is None or isinstance(times, Unknown):
         return None, None
-    if quantity == "graph_s":
-        ends = times.graph_interval_s
-    elif quantity == "energy_j":
-        ends = prediction.graph_energy_interval_j
-    elif quantity == "hbm_read_bytes":
-        traffic = found.traffic()
-        ends = None if isinstance(traffic, Unknown) else traffic.read_interval
+    traffic = found.traffic()
+    ends = {
+        "graph_s": times.graph_interval_s,
+        "energy_j": prediction.graph_energy_interval_j,
+        "hbm_read_bytes": None if isinstance(traffic, Unknown) else traffic.read_interval,
+    }.get(quantity)
     return (None, None) if ends is None else (float(ends[0]), float(ends[1]))
 
 

@@ -1,7 +1,8 @@
 """Measure the held-out models: three processes for time, one each for trace, counters and energy.
 
-Before energy the card's own loops are read (`card.py`). Parts follow one another; the anchors are read before the first one and after each. A part that an
-anchor makes void is measured again, `ATTEMPTS` times at most in one call, and stays on record.
+Parts follow one another; the anchors are read before the first one and after each, the card's own
+energy loops before energy (`card.py`). A part that an anchor makes void is measured again,
+`ATTEMPTS` times at most in one call, and stays on record.
 """
 
 from collections.abc import Callable, Iterable, Sequence

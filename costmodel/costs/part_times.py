@@ -102,8 +102,10 @@ def _quantised(p: Parameters, family: str, blocks: Number) -> Number:
 
 def _moved_s(p: Parameters, part: Part, launches: Number, tokens: Number, *, keeps: bool) -> Number:
     """Elementwise work: compulsory bytes from HBM, activations from L2 as far as it holds them."""
-    kind = "rope" if part.name in ROTATED else part.kind
-    if part.name == ACTIVATION:
+    kind: str = part.kind
+    if part.name in ROTATED:
+        kind = "rope"
+    elif part.name == ACTIVATION:
         kind = ACTIVATION
     if kind + ".launch_s" not in p:
         kind = "elementwise"
