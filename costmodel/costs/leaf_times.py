@@ -36,8 +36,9 @@ class LeafTimes:
     """The fitted times of one backend; shapes may hold arrays.
 
     `spreads` are standard deviations of ln(measured / predicted) on shapes that the fit had not
-    seen, by leaf, next to a measured point; "" is that of all leaves. A leaf whose number of kernels
-    varies has nodes and spreads of each number too (`residuals.classed`), as far as measured.
+    seen, by leaf, next to a measured point; "" is that of all leaves. A leaf whose number of
+    kernels varies has nodes and spreads of each number too, as far as measured
+    (`residuals.classed`).
     """
 
     parameters: Parameters

@@ -118,7 +118,10 @@ def _held(
 
 
 def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
-    """By leaf and class: a standard deviation whose interval held nine residuals in ten, next to a node."""
+    """A standard deviation whose interval held nine residuals in ten, next to a node.
+
+    By leaf, and by its numbers of kernels as `classes_of` has them.
+    """
     of: dict[str, list[float]] = defaultdict(list)
     own = classes_of([each.point for each in held])
     for each in held:
