@@ -103,14 +103,10 @@ def memory_branches(operators: Sequence[Operator], branches: Number) -> list[Bra
         beside = [each for each in operators if each.leaf in BESIDE and layers & set(each.layers)]
         shared = layers.intersection(*(each.layers for each in beside))
         leaves = SEARCH if _has_output(retrieve.layer_kind) else SEARCH[:1]
-        search = [
-            each for each in operators if each.leaf in leaves and layers & set(each.layers)
-        ]
+        search = [each for each in operators if each.leaf in leaves and layers & set(each.layers)]
         if beside and shared:
             found.append(
-                Branch(
-                    operators=tuple(search), beside=tuple(beside), layers=len(shared) * branches
-                )
+                Branch(operators=tuple(search), beside=tuple(beside), layers=len(shared) * branches)
             )
     return found
 

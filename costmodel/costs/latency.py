@@ -81,6 +81,7 @@ class StepTime:
     hidden_s: Number = 0.0  # of operators, by others that run beside them
     fetches: Fetches = NO_FETCH  # of rows outside HBM; what is exposed is in all times above
     interval_s: tuple[Number, Number] | None = None  # of 90 %, about `predicted_s`
+    graph_interval_s: tuple[Number, Number] | None = None  # the same about `graph_s`
     transfer: Transfer | None = None  # of times that were not measured on this GPU or format
 
 
@@ -163,6 +164,12 @@ def step_time(
     assert launches is not None
     eager = larger(graph, launches * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
+
+    def of_90(seconds: Number) -> tuple[Number, Number] | None:
+        if spread is None:
+            return None
+        return _interval_s(seconds, graph, spread, floor, curves.transfer)
+
     energy: Number | Unknown | None
     if curves.transfer is None:
         energy = step_energy_j(curves, operators, sums, kernels, predicted)
@@ -179,9 +186,8 @@ def step_time(
         hidden_s=hidden,
         energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
-        interval_s=None
-        if spread is None
-        else _interval_s(predicted, graph, spread, floor, curves.transfer),
+        interval_s=of_90(predicted),
+        graph_interval_s=of_90(graph),
         transfer=curves.transfer,
     )
 

@@ -223,7 +223,7 @@ def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Numbe
     return smaller(launches, 1) * p[family + ".launch_s"] + work
 
 
-def _grouped_s(  # noqa: PLR0917 - the arguments of `part_s`
+def _grouped_s(
     p: Parameters, part: Part, shape: Grouped, launches: Number, tokens: Number, *, keeps: bool
 ) -> Number:
     """Products of experts; fused ones of one token hold whole rows, as dense ones do."""
@@ -279,7 +279,7 @@ def _top_s(p: Parameters, part: Part, shape: TopK, launches: Number, *, keeps: b
     points = keeps and part.name == GRID_SEARCH
     family, width = ("points", _padded_grid(shape.width)) if points else ("top", shape.width)
     searched = width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
-    row_s = width / p[family + ".elements_per_s"]
+    row_s = p[family + ".row_s"] + width / p[family + ".elements_per_s"]
     if keeps:
         row_s = row_s + shape.chosen**2 / p["top.pairs_per_s"]
     work = _together(searched, shape.rows * row_s)

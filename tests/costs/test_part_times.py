@@ -140,7 +140,7 @@ def test_attention_walks_over_whole_tiles_of_keys() -> None:
 @pytest.mark.parametrize(("head_dim", "waves"), [(128, 2), (256, 3)])
 def test_fused_attention_works_in_whole_waves(head_dim: int, waves: int) -> None:
     """204 blocks on 100 multiprocessors, which hold two of usual heads and one of broad ones."""
-    family = "decode" if head_dim == 128 else "broad"  # noqa: PLR2004 - the parameter's values
+    family = "decode" if head_dim == 128 else "broad"
     p = P | {family + ".tile_s": 128 / head_dim}
     shape = Attend(batch=51, heads=4, kv_heads=4, head_dim=head_dim, queries=1, keys=129)
     part = Part(name="scores", kind="attention", shape=shape)

@@ -80,10 +80,12 @@ START: dict[str, float] = {
     "top.element_s": 1e-9,
     "top.chosen_s": 5e-8,
     "top.elements_per_s": 2e11,
+    "top.row_s": 1e-9,
     "top.several_s": 20 * US,
     "top.pairs_per_s": 1e12,
     "points.element_s": 1e-9,
     "points.elements_per_s": 2e11,
+    "points.row_s": 1e-9,
     **{
         f"{family}.{name}": value
         for family in ("decode", "broad", "wide")
