@@ -37,7 +37,7 @@ class LeafTimes:
 
     `spreads` are standard deviations of ln(measured / predicted) on shapes that the fit had not
     seen, by leaf, next to a measured point; "" is that of all leaves. A leaf whose number of
-    kernels varies has nodes and spreads of each number too (`residuals.classed`), where measured.
+    kernels varies has one of each number too (`residuals.classed`), where measured.
     """
 
     parameters: Parameters
@@ -81,39 +81,28 @@ class LeafTimes:
         places = [i for i, operator in enumerate(operators) if operator.leaf in self.nodes]
         if not places:
             return found
+        leaves = tuple(operators[place].leaf for place in places)
         features = [features_of((operators[place],), tokens) for place in places]
         varies = any(isinstance(feature, np.ndarray) for each in features for feature in each)
         if varies or any(isinstance(launches[place], np.ndarray) for place in places):
-            for place, each in zip(places, features, strict=True):
-                found[place] = self._over_grid(operators[place].leaf, launches[place], each)
+            for place, leaf, each in zip(places, leaves, features, strict=True):
+                correction, octaves = self.nodes[leaf].correction(each)
+                spread = self._spread(leaf, launches[place])
+                found[place] = np.exp(correction), spread * _further(octaves)
             return found
-        keys = tuple(self.key(operators[place].leaf, int(launches[place])) for place in places)
-        by_place = zip(places, keys, *_stacked(self, keys).corrections(features), strict=True)
-        for place, key, log_factor, octaves in by_place:
-            found[place] = exp(log_factor), self._spread(key) * _further(octaves)
+        by_place = zip(places, leaves, *_stacked(self, leaves).corrections(features), strict=True)
+        for place, leaf, log_factor, octaves in by_place:
+            found[place] = exp(log_factor), self._spread(leaf, launches[place]) * _further(octaves)
         return found
 
-    def key(self, leaf: str, launches: int) -> str:
-        """The nodes of a leaf done by so many kernels: their own, or those of the leaf."""
-        own = classed(leaf, launches)
-        return own if own in self.nodes else leaf
-
-    def _over_grid(
-        self, leaf: str, launches: Number, features: Sequence[Number]
-    ) -> tuple[Number, Number]:
-        """Factor and spread of a leaf over a grid, along which its number of kernels may vary."""
-        factor: Number = 1.0
-        spread: Number = 0.0
-        for count in np.unique(np.asarray(launches)).tolist():
-            key = self.key(leaf, int(count))
-            correction, octaves = self.nodes[key].correction(features)
-            here = np.asarray(launches) == count
-            factor = np.where(here, np.exp(correction), factor)
-            spread = np.where(here, self._spread(key) * _further(octaves), spread)
-        return factor, spread
-
-    def _spread(self, key: str) -> float:
-        return self.spreads.get(key, self.spreads[""])
+    def _spread(self, leaf: str, launches: Number) -> Number:
+        """That of the leaf done by so many kernels, or of the leaf."""
+        of_leaf = self.spreads.get(leaf, self.spreads[""])
+        if not isinstance(launches, np.ndarray):
+            return self.spreads.get(classed(leaf, int(launches)), of_leaf)
+        counts, places = np.unique(launches, return_inverse=True)
+        own = [self.spreads.get(classed(leaf, int(count)), of_leaf) for count in counts]
+        return np.array(own)[places].reshape(launches.shape)
 
     def scaled(self, *, bandwidth: float, flops: float, l2: float = 1.0) -> "LeafTimes":
         """The same kernels on a GPU of so many times the HBM bandwidth, tensor FLOP/s and L2.
@@ -129,9 +118,9 @@ class LeafTimes:
 
 
 @lru_cache(maxsize=256)
-def _stacked(times: LeafTimes, keys: tuple[str, ...]) -> Stack:
+def _stacked(times: LeafTimes, leaves: tuple[str, ...]) -> Stack:
     """The nodes of a step's leaves; steps of a model have the same ones."""
-    return Stack.of([times.nodes[key] for key in keys])
+    return Stack.of([times.nodes[leaf] for leaf in leaves])
 
 
 def _further(octaves: Number) -> Number:

@@ -25,7 +25,7 @@ from costmodel.recordings.leaf_calibration import load_leaf_calibration
 from profiler.calibrate.leaves.fit import FIXED, fitted, predicted_s
 from profiler.calibrate.leaves.points import Point, points_of
 
-FEWEST_SHAPES = 3  # of a number of kernels that has nodes and a spread of its own
+FEWEST_SHAPES = 3  # of a number of kernels that has a spread of its own
 FEWEST = 6  # points of a leaf that has a spread of its own
 FOLDS = 12  # of shapes; each fit begins at that of all shapes
 FOLD_ROUNDS = 8
@@ -43,19 +43,14 @@ class HeldOut:
 
 
 def nodes_of(points: Sequence[Point], errors: Sequence[float]) -> dict[str, Nodes]:
-    """The nodes of each leaf, and of each of its numbers of kernels that has enough.
-
-    A region's error is that of each leaf in it.
-    """
-    own = classes_of(points)
+    """The nodes of each leaf; a region's error is that of each leaf in it."""
     at: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     of: dict[str, list[float]] = defaultdict(list)
     for point, error in zip(points, errors, strict=True):
-        for operator, launches in zip(point.operators, point.launches, strict=True):
-            for key in {operator.leaf, classed(operator.leaf, launches)} & (own | {operator.leaf}):
-                at[key].append(features_of((operator,), point.tokens))
-                of[key].append(error)
-    return {key: Nodes(features=np.array(at[key]), errors=np.array(of[key])) for key in sorted(at)}
+        for operator in point.operators:
+            at[operator.leaf].append(features_of((operator,), point.tokens))
+            of[operator.leaf].append(error)
+    return {leaf: Nodes(features=np.array(at[leaf]), errors=np.array(of[leaf])) for leaf in at}
 
 
 def classes_of(points: Sequence[Point]) -> set[str]:
@@ -102,15 +97,10 @@ def _held(
     point: Point, parameters: Mapping[str, float], nodes: Mapping[str, Nodes], *, keeps: bool
 ) -> HeldOut:
     error = _error(parameters, point, keeps=keeps)
-    keys = [
-        key if key in nodes else operator.leaf
-        for operator, launches in zip(point.operators, point.launches, strict=True)
-        for key in (classed(operator.leaf, launches),)
-    ]
     found = [
-        nodes[key].correction(features_of((operator,), point.tokens))
-        for operator, key in zip(point.operators, keys, strict=True)
-        if key in nodes
+        nodes[operator.leaf].correction(features_of((operator,), point.tokens))
+        for operator in point.operators
+        if operator.leaf in nodes
     ]
     correction = float(np.mean([each for each, _ in found])) if found else 0.0
     distance = float(np.max([each for _, each in found])) if found else 2 * FAR
