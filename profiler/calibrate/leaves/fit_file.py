@@ -27,7 +27,7 @@ from profiler.calibrate.leaves.points import Point, points_of
 
 FEWEST_SHAPES = 3  # of a number of kernels that has a spread of its own
 FEWEST = 6  # points of a leaf that has a spread of its own
-FOLDS = 12  # of shapes; each fit begins at that of all shapes
+FOLDS = 13  # of shapes, whose families repeat every 12; each fit begins at that of all shapes
 FOLD_ROUNDS = 8
 LEAST_SPREAD = 0.02
 
