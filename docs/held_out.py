@@ -3,8 +3,9 @@
 As long as nothing is measured, a table says so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, wraps
+from itertools import product
 from statistics import fmean, median
 
 from benchmarks.held_out.accuracy import (
@@ -17,7 +18,7 @@ from benchmarks.held_out.accuracy import (
 )
 from benchmarks.held_out.commitment import QUANTITIES, Commitment, committed
 from benchmarks.held_out.shapes import held_out_models
-from benchmarks.held_out.summary import Point, Summary, committed_summary, points
+from benchmarks.held_out.summary import Point, Summary, anchored, committed_summary, points
 from costmodel.costs.operators import build_operators
 from costmodel.costs.totals import parameter_counts
 from costmodel.inputs.workload import Backend, Workload
@@ -41,7 +42,15 @@ def _points() -> tuple[Point, ...]:
     commitment, measured = _committed()
     assert commitment is not None
     assert measured is not None
-    return points(measured, commitment, held_out_models())
+    return points(measured, commitment.predictions, held_out_models())
+
+
+@cache
+def _anchored() -> tuple[Point, ...]:
+    """Energies, as predicted with the card's own loops."""
+    measured = _committed()[1]
+    assert measured is not None
+    return points(measured, anchored(measured), held_out_models())
 
 
 def _if_measured(table: Callable[[], str]) -> Callable[[], str]:
@@ -121,7 +130,8 @@ def targets() -> str:
     rows = []
     for target in TARGETS:
         for backend in BACKENDS:
-            of = _select(_points(), target.quantity, target.phase, backend)
+            source = _anchored() if target.anchored else _points()
+            of = _select(source, target.quantity, target.phase, backend)
             if of:
                 figure = target.of(of)
                 met = "met" if figure <= target.most else "missed"
@@ -134,16 +144,23 @@ def targets() -> str:
     )
 
 
+def _each(quantities: Iterable[str]) -> Iterator[tuple[str, Backend, list[Point]]]:
+    """Quantity and phase in words, backend, points; energy also with the card's own loops."""
+    sources = ((_points(), ""), (_anchored(), ", with the card's own loops"))
+    for (source, words), quantity, phase in product(sources, quantities, ("decode", "prefill")):
+        for backend in BACKENDS:
+            of = _select(source, quantity, phase, backend)
+            if of:
+                yield f"`{quantity}`, {phase}{words}", backend, of
+
+
 @_if_measured
 def errors() -> str:
     """Errors by quantity, phase and backend, with a bootstrap over shapes; then by batch, kind."""
-    rows = []
-    for quantity in QUANTITIES:
-        for phase in ("decode", "prefill"):
-            for backend in BACKENDS:
-                of = _select(_points(), quantity, phase, backend)
-                if of:
-                    rows.append((f"`{quantity}`", f"{phase}, {backend}", *_error_cells(of)))
+    rows = [
+        (words.partition(", ")[0], f"{words.partition(', ')[2]}, {backend}", *_error_cells(of))
+        for words, backend, of in _each(QUANTITIES)
+    ]
     decode = _select(_points(), "graph_s", "decode")
     for backend in BACKENDS:
         mine = _select(decode, "graph_s", backend=backend)
@@ -183,25 +200,42 @@ def _row(point: Point) -> Row:
 
 @_if_measured
 def intervals() -> str:
-    """How many measured numbers lie within the 90 % intervals, by shape."""
+    """How many measured numbers lie within the 90 % intervals: decode times by shape, and all."""
     rows = []
     for backend in BACKENDS:
         of = _select(_points(), "graph_s", "decode", backend)
         groups = {name: [p for p in of if p.model.name == name] for name in _names(of)}
         for name, members in ({"all": of} | groups).items():
-            known = [_row(point) for point in members if point.low is not None]
+            known = _known(members)
             if not known:
                 continue
             inside, count = coverage(known)
-            widths = [row.half_width for row in known if row.half_width is not None]
             held = inside >= FEWEST_INSIDE
             if name == "all":
-                held = covers(inside, count, median(widths))
-            cells = (f"{inside} of {count}", _percent(median(widths)), "met" if held else "missed")
-            rows.append((name, backend, *cells))
+                held = covers(inside, count, _half_width(known))
+            verdict = "met" if held else "missed"
+            rows.append((f"`graph_s`, decode, {name}", backend, *_held_cells(known), verdict))
+    for words, backend, of in _each(QUANTITIES):
+        known = _known(of)
+        if known and words != "`graph_s`, decode":
+            rows.append((words, backend, *_held_cells(known), "no target"))
     if not rows:
         return "No interval was predicted.\n"
-    return markdown(("decode steps of", "backend", "within", "median half-width", ""), rows, text=2)
+    return markdown(("intervals of", "backend", "within", "median half-width", ""), rows, text=2)
+
+
+def _known(of: Iterable[Point]) -> list[Row]:
+    """The rows with an interval."""
+    return [_row(point) for point in of if point.low is not None]
+
+
+def _half_width(rows: Sequence[Row]) -> float:
+    return median(row.half_width for row in rows if row.half_width is not None)
+
+
+def _held_cells(rows: Sequence[Row]) -> tuple[str, str]:
+    inside, count = coverage(rows)
+    return f"{inside} of {count}", _percent(_half_width(rows))
 
 
 def _names(of: Iterable[Point]) -> list[str]:

@@ -6,8 +6,8 @@ predictions themselves, so that the page tells of these whatever the predictor b
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from pydantic.dataclasses import dataclass as checked
 
 import costmodel
 from benchmarks.held_out.shapes import BACKENDS, FOLDER, HeldOutModel, held_out_models, refusal
+from costmodel.costs import energy_fit
 from costmodel.costs.gpu import Gpu
 from costmodel.costs.latency import Unknown
 from costmodel.errors import InputError
 from costmodel.inputs.files import read_json_object
 from costmodel.inputs.workload import Backend
 from costmodel.recordings.case_workload import CaseWorkload
+from costmodel.recordings.energy_loop import EnergyLoop
 from costmodel.recordings.machine import Moment
 from costmodel.recordings.quantities import RunName
 from costmodel.strict import STRICT, validated
@@ -90,23 +92,56 @@ def digests() -> dict[str, str]:
 
 def predictions(models: Iterable[HeldOutModel] | None = None) -> tuple[Predicted, ...]:
     """What the predictor says now of every case by every backend that has kernels for it."""
+    return _all_predictions(models, _gpu(), QUANTITIES)
+
+
+def of_card(
+    loops: Sequence[EnergyLoop], models: Iterable[HeldOutModel] | None = None
+) -> tuple[Predicted, ...]:
+    """The energies that the predictor gives with a card's own loops; none where these say nothing.
+
+    Source: `energy_fit.of_card`.
+    """
+    gpu = _gpu()
+    curves = gpu.calibration
+    if isinstance(curves, Unknown) or curves.energy is None or not loops:
+        return ()
+    try:
+        energy = energy_fit.of_card(curves.energy, loops)
+    except InputError:
+        return ()
+    anchored = replace(gpu, calibration=replace(curves, energy=energy))
+    return _all_predictions(models, anchored, ("energy_j",))
+
+
+def _gpu() -> Gpu:
     gpu = Gpus().of(GPU)
     assert gpu is not None
+    return gpu
+
+
+def _all_predictions(
+    models: Iterable[HeldOutModel] | None, gpu: Gpu, quantities: Iterable[str]
+) -> tuple[Predicted, ...]:
     return tuple(
         predicted
         for model in (held_out_models() if models is None else models)
         for backend in BACKENDS
         for case in model.cases
         if refusal(model.model, case, backend) is None
-        for predicted in _predictions(model, case, backend, gpu)
+        for predicted in _predictions(model, case, backend, gpu, quantities)
     )
 
 
 def _predictions(
-    model: HeldOutModel, case: CaseWorkload, backend: Backend, gpu: Gpu
+    model: HeldOutModel,
+    case: CaseWorkload,
+    backend: Backend,
+    gpu: Gpu,
+    quantities: Iterable[str],
 ) -> Iterable[Predicted]:
     prediction = CasePrediction(model.model, case.to_workload(backend=backend), gpu)
-    for quantity in QUANTITIES:
+    for quantity in quantities:
         counterpart = step_counterpart(prediction, quantity)
         if counterpart.value is None:
             continue
@@ -124,15 +159,17 @@ def _predictions(
 
 
 def _interval(prediction: CasePrediction, quantity: str) -> tuple[float | None, float | None]:
-    """The 90 % interval of a graph's time, where the predictor gives one of that very time."""
-    times = prediction.times
-    if quantity != "graph_s" or isinstance(times, Unknown):
+    """The 90 % interval of a graph's time, its energy or the bytes read, where there is one."""
+    times, found = prediction.times, prediction.prediction
+    if found is None or isinstance(times, Unknown):
         return None, None
-    interval = getattr(times, "interval_s", None)
-    if interval is None or times.predicted_s != times.graph_s:
-        return None, None
-    low, high = interval
-    return float(low), float(high)
+    traffic = found.traffic()
+    ends = {
+        "graph_s": times.graph_interval_s,
+        "energy_j": prediction.graph_energy_interval_j,
+        "hbm_read_bytes": None if isinstance(traffic, Unknown) else traffic.read_interval,
+    }.get(quantity)
+    return (None, None) if ends is None else (float(ends[0]), float(ends[1]))
 
 
 def committed(path: Path = FILE) -> Commitment | None:

@@ -7,11 +7,13 @@ counts only if the GPU is then as it was.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.held_out.anchors import Readings, moved
+from benchmarks.held_out.card import Loop
 from benchmarks.held_out.commitment import Commitment
 from costmodel.errors import InputError, WorkError, shown
 from costmodel.recordings.quantities import RunName
@@ -98,6 +100,16 @@ class Journal:
     def add_anchors(self, seconds: Readings) -> None:
         """Note a reading of the anchors."""
         self.add({"event": "anchors", "at": now(), "seconds": seconds})
+
+    def add_card(self, loops: Sequence[Loop]) -> None:
+        """Note the card's energy loops."""
+        self.add({"event": "card", "at": now(), "loops": list(loops)})
+
+    @property
+    def card(self) -> list[Loop]:
+        """The last energy loops of the card; empty: there are none."""
+        noted = [event["loops"] for event in self.events if event["event"] == "card"]
+        return noted[-1] if noted else []
 
     def begin(self, run: RunName, process: int) -> Path:
         """Note that a part begins; the folder for its recordings."""

@@ -1,7 +1,8 @@
 """Measure the held-out models: three processes for time, one each for trace, counters and energy.
 
-Parts follow one another; the anchors are read before the first one and after each. A part that an
-anchor makes void is measured again, `ATTEMPTS` times at most in one call, and stays on record.
+Parts follow one another; the anchors are read before the first one and after each, the card's own
+energy loops before energy (`card.py`). A part that an anchor makes void is measured again,
+`ATTEMPTS` times at most in one call, and stays on record.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from benchmarks.held_out.anchors import Readings, read_anchors
+from benchmarks.held_out.card import Loop, read_card
 from benchmarks.held_out.journal import Journal, Part
 from benchmarks.held_out.shapes import HeldOutModel, planned
 from costmodel.inputs.files import inputs_noted
@@ -38,10 +40,11 @@ LOST = "the worker "  # how a reason begins where another try may well succeed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruments:
-    """What measures: the worker's command, and the anchors. Tests have others."""
+    """What measures: the worker's command, anchors, and the card's energy. Tests have others."""
 
     worker: Sequence[str] = WORKER
     anchors: Callable[[], Readings] = read_anchors
+    card: Callable[[], Sequence[Loop]] = read_card
 
 
 def estimate_s(journal: Journal, models: tuple[HeldOutModel, ...]) -> float:
@@ -86,6 +89,9 @@ def measure(
             if monotonic() + 2 * ANCHORS_S > ends_s:
                 say("the time is up; --resume goes on from there")
                 return False
+            if run == "energy" and not journal.card:
+                say("measuring the card's energy loops")
+                journal.add_card(used.card())
             outcomes = _part(journal, run, process, todo, ends_s - ANCHORS_S, used)
             for name, share in journal.parts[-1].moved.items():
                 say(f"void: {name} moved by {100 * share:+.1f} % during {run}, process {process}")

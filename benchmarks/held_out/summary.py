@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.held_out.commitment import QUANTITIES, Commitment
+from benchmarks.held_out.card import loops_of
+from benchmarks.held_out.commitment import QUANTITIES, Predicted, of_card
 from benchmarks.held_out.journal import Journal
 from benchmarks.held_out.measure import part_recordings
 from benchmarks.held_out.shapes import FOLDER, HeldOutModel
@@ -55,7 +56,12 @@ class Point:
 
 
 def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
-    """The whole measurement; only parts that count give values, the others stay on record."""
+    """The whole measurement; only parts that count give values, the others stay on record.
+
+    With the card's energy loops, `of_card` holds the energies that the committed predictor gives
+    with them.
+    """
+    models = tuple(models)
     names = {model.model.name: model.name for model in models}
     values: dict[tuple[str, str, str, str], list[float]] = {}
     sessions, parts = [], []
@@ -82,6 +88,8 @@ def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
         "digests": begun["digests"],
         "sessions": sessions,
         "parts": parts,
+        "card": journal.card,
+        "of_card": [asdict(each) for each in of_card(loops_of(journal.card), models)],
         "values": [
             {"model": m, "backend": b, "case": c, "quantity": q, "medians": medians}
             for (m, b, c, q), medians in values.items()
@@ -91,10 +99,13 @@ def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
 
 def summary_text(table: Summary) -> str:
     """The file's text, a value on a line."""
-    rest = {name: value for name, value in table.items() if name != "values"}
-    rows = ",\n".join(json.dumps(row) for row in table["values"])
-    head = json.dumps(rest, indent=1, allow_nan=False).removesuffix("\n}")
-    return f'{head},\n "values": [\n{rows}\n]\n}}\n'
+    long = ("of_card", "values")
+    rest = {name: value for name, value in table.items() if name not in long}
+    text = json.dumps(rest, indent=1, allow_nan=False).removesuffix("\n}")
+    for name in long:
+        rows = ",\n".join(json.dumps(row) for row in table[name])
+        text += f',\n "{name}": [\n{rows}\n]'
+    return text + "\n}\n"
 
 
 def committed_summary(path: Path = FILE) -> Summary | None:
@@ -102,12 +113,17 @@ def committed_summary(path: Path = FILE) -> Summary | None:
     return read_json_object(path) if path.exists() else None
 
 
+def anchored(measured: Summary) -> tuple[Predicted, ...]:
+    """The energies predicted with the card's own loops."""
+    return tuple(Predicted(**row) for row in measured["of_card"])
+
+
 def points(
-    measured: Summary, commitment: Commitment, models: Iterable[HeldOutModel]
+    measured: Summary, predictions: Iterable[Predicted], models: Iterable[HeldOutModel]
 ) -> tuple[Point, ...]:
     """Every measured value that a prediction (not a bound of time) was committed for."""
     by_name = {model.name: model for model in models}
-    predicted = {(p.model, p.backend, p.case, p.quantity): p for p in commitment.predictions}
+    predicted = {(p.model, p.backend, p.case, p.quantity): p for p in predictions}
     found = []
     for value in measured["values"]:
         model = by_name[value["model"]]

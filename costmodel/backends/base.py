@@ -8,9 +8,19 @@ become the kernels of one step: `step_kernels.py`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator, Part, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Operators of a layer whose kernels run beside those of others, on a stream of their own."""
+
+    operators: tuple[Operator, ...]
+    beside: tuple[Operator, ...]
+    layers: Number  # how many layers of a step do so; over a grid, 0 where none does
 
 
 class Backend(ABC):
@@ -47,6 +57,11 @@ class Backend(ABC):
         """Launches of a step that belong to no operator."""
         del operators
         return 0
+
+    def branches(self, operators: Sequence[Operator], tokens: Number) -> Sequence[Branch]:
+        """The operators of a step that run beside others at N tokens."""
+        del operators, tokens
+        return ()
 
     @abstractmethod
     def launches(self, operator: Operator, part: Part, tokens: Number) -> Number:

@@ -18,6 +18,7 @@ a dense FFN and shared experts one each. Neighbours share them so:
   tables; the output. One head with few rows chooses and reads them in one kernel. A layer without
   an output product adds the rows' sum itself. Of each 2,048 of many tokens all kernels but those of
   products run by themselves.
+  Up to 512 tokens its search, from the scores to the rows, runs beside the dense FFN of its block.
 - Experts take two kernels. The hidden values between them pass through memory, as do the experts'
   results at more than one token; sorting and permuting tokens cost no kernel. Of many tokens, a
   kernel puts them in the order of experts.
@@ -32,8 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.backends.base import Backend
-from costmodel.backends.fused_memory import MEMORY_SPANS, memory_joins, memory_launches
+from costmodel.backends.base import Backend, Branch
+from costmodel.backends.fused_memory import (
+    MEMORY_SPANS,
+    memory_branches,
+    memory_joins,
+    memory_launches,
+)
 from costmodel.backends.fused_support import refusal
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.mla import LatentAttention
@@ -114,6 +120,10 @@ class Fused(Backend):
     def outside_launches(self, operators: Sequence[Operator]) -> int:
         """A fill that zeroes the lengths of experts' lists, for all alike layers at once."""
         return sum(operator.leaf == ROUTER for operator in operators)
+
+    def branches(self, operators: Sequence[Operator], tokens: Number) -> Sequence[Branch]:
+        """A memory layer's search beside the dense FFN of its block, unless tokens are many."""
+        return memory_branches(operators, 1 - _count(many(tokens)))
 
     def launches(self, operator: Operator, part: Part, tokens: Number) -> Number:
         """1 for a part that begins a kernel, else 0."""

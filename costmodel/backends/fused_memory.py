@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from costmodel.backends.base import Branch
 from costmodel.layers.base import MemoryKind
 from costmodel.layers.numbers import Number, larger
 from costmodel.layers.operator import Operator, Part
@@ -20,6 +21,8 @@ PRE_PROJECTION, GATE = "memory.pre_projection", "memory.gate"  # parts of the qu
 FIRST_LAUNCHES = ("scores", "merge", "grid")  # parts of a retrieval that begin a kernel
 PRODUCT_LAUNCHES = ("scores", "first_top_m", "grid")  # of product keys
 FEW_ROWS = 32  # of one head, which the kernel that chooses them reads
+SEARCH = (RETRIEVE, "memory.pre_values", "memory.values")  # what may run beside a dense FFN
+BESIDE = ("ffn.gate_up", "ffn.down")
 MEMORY_KINDS = (UltraMem, ProductKey, Peer)
 PART_TOKENS = 2048  # of many, that are searched for together
 MOST_KEYS = 2**15  # scores that a block of the choice holds: of a side,
@@ -78,6 +81,34 @@ def memory_launches(operator: Operator, layer: MemoryKind, part: Part, tokens: N
         count = _parts(tokens) if _has_output(layer) else 1
         return 0 if elsewhere or reads_at_once(layer) else count
     return 1
+
+
+def memory_branches(operators: Sequence[Operator], branches: Number) -> list[Branch]:
+    """Searches that run beside the dense FFNs of their blocks.
+
+    Of a layer without an output product the last kernel is not part of the branch: it adds its rows
+    to the stream.
+
+    Args:
+        operators: Of a step.
+        branches: Whether its layers branch at all: 1 or 0.
+
+    Source: reference_model/fused/step.py.
+    """
+    found = []
+    for retrieve in operators:
+        if retrieve.leaf != RETRIEVE or not isinstance(retrieve.layer_kind, MEMORY_KINDS):
+            continue
+        layers = set(retrieve.layers)
+        beside = [each for each in operators if each.leaf in BESIDE and layers & set(each.layers)]
+        shared = layers.intersection(*(each.layers for each in beside))
+        leaves = SEARCH if _has_output(retrieve.layer_kind) else SEARCH[:1]
+        search = [each for each in operators if each.leaf in leaves and layers & set(each.layers)]
+        if beside and shared:
+            found.append(
+                Branch(operators=tuple(search), beside=tuple(beside), layers=len(shared) * branches)
+            )
+    return found
 
 
 def _parts(tokens: Number) -> Number:

@@ -54,7 +54,7 @@ class EnergyCoefficients:
         )
 
     def interval_j(
-        self, energy_j: float, time: tuple[float, float] | None = None
+        self, energy_j: float, time: tuple[float, float, float] | None = None
     ) -> tuple[float, float]:
         """The interval of 90 % about a predicted energy.
 
@@ -64,9 +64,10 @@ class EnergyCoefficients:
 
         Args:
             energy_j: As predicted.
-            time: The interval of the time, as shares of it below and above; None: it is known.
+            time: The predicted time, and both ends of its interval; None: it is known.
         """
-        below, above = time or (0.0, 0.0)
+        predicted, first, last = time or (1.0, 1.0, 1.0)
+        below, above = 1 - first / predicted, last / predicted - 1
         card = 0.0 if self.anchored else CARD
         low, high = ((self.error**2 + card**2 + of**2) ** 0.5 for of in (below, above))
         return energy_j * max(0.0, 1 - low), energy_j * (1 + high)

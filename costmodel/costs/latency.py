@@ -30,12 +30,12 @@ from costmodel.costs.energy import step_energy_j
 from costmodel.costs.fetches import NO_FETCH, Fetches, fetches, unpriced
 from costmodel.costs.intervals import NORMAL
 from costmodel.costs.kernel_times import DTYPE, Curves, Transfer
-from costmodel.costs.leaf_times import EAGER, LeafTimes, step_spread
+from costmodel.costs.leaf_times import EAGER, HIDDEN, HIDDEN_SPREAD, LeafTimes, step_spread
 from costmodel.costs.roofline import NEAR, NOTHING, Ceilings, FarBytes, far_bytes
 from costmodel.costs.totals import Totals
 from costmodel.inputs.workload import Workload
 from costmodel.layers.dtype import DTYPES
-from costmodel.layers.numbers import Number, larger
+from costmodel.layers.numbers import Number, larger, smaller
 from costmodel.layers.operator import Operator
 
 
@@ -78,8 +78,10 @@ class StepTime:
     routing_s: Number  # of the parts that select experts or rows, within the graph
     energy_j: Number | Unknown  # of a step that takes `predicted_s`
     outside_s: Number = 0.0  # of the graph's kernels that belong to no operator
+    hidden_s: Number = 0.0  # of operators, by others that run beside them
     fetches: Fetches = NO_FETCH  # of rows outside HBM; what is exposed is in all times above
     interval_s: tuple[Number, Number] | None = None  # of 90 %, about `predicted_s`
+    graph_interval_s: tuple[Number, Number] | None = None  # the same about `graph_s`
     transfer: Transfer | None = None  # of times that were not measured on this GPU or format
 
 
@@ -113,7 +115,8 @@ def step_time(
     the host launches ahead of the GPU, so the longer of that sum and of all launches at the cost
     that they have on the host.
     With tables outside HBM, the step waits for fetches that nothing hides (`fetches`).
-    Leaves out: what one operator leaves in L2 for the next, and overlap of kernels; of energy, what
+    Leaves out: what one operator leaves in L2 for the next, and overlap of kernels but for branches
+    of a backend; of energy, what
     the link, the host's memory and a disk take.
 
     Args:
@@ -138,13 +141,16 @@ def step_time(
         return unknown
     spread: Number | None = None
     outside: float = 0.0
+    hidden: Number = 0.0
     regions: Sequence[RegionTime] = ()
     if leaves is None:
         means, regions, graph, routing = _by_kernels(curves, operators, ceilings, kernels)
     else:
         means, graph, routing, spread = _by_leaves(curves, leaves, operators, ceilings, kernels)
         outside = _outside_s(leaves, operators, kernels)
-        graph = graph + outside
+        hidden, unsure = _hidden_s(operators, means, kernels)
+        graph = graph + outside - hidden
+        spread = (spread**2 + (unsure / graph) ** 2) ** 0.5
         if isinstance(kernels.tokens, int):
             regions = leaf_regions(operators, means, kernels)
     fetched, far = NO_FETCH, NEAR
@@ -158,6 +164,12 @@ def step_time(
     assert launches is not None
     eager = larger(graph, launches * curves.eager_s)
     predicted = graph if workload.phase == "decode" else eager
+
+    def of_90(seconds: Number) -> tuple[Number, Number] | None:
+        if spread is None:
+            return None
+        return _interval_s(seconds, graph, spread, floor, curves.transfer)
+
     energy: Number | Unknown | None
     if curves.transfer is None:
         energy = step_energy_j(curves, operators, sums, kernels, predicted)
@@ -171,11 +183,11 @@ def step_time(
         predicted_s=predicted,
         routing_s=routing,
         outside_s=outside,
+        hidden_s=hidden,
         energy_j=Unknown(reason="the calibration measured no power") if energy is None else energy,
         fetches=fetched,
-        interval_s=None
-        if spread is None
-        else _interval_s(predicted, graph, spread, floor, curves.transfer),
+        interval_s=of_90(predicted),
+        graph_interval_s=of_90(graph),
         transfer=curves.transfer,
     )
 
@@ -215,9 +227,13 @@ def _by_leaves(
     spreads: list[tuple[str, Number, Number]] = []
     graph: Number = 0.0
     routing: Number = 0.0
-    corrections = leaves.corrections(operators, kernels.tokens)
-    for operator, (factor, spread) in zip(operators, corrections, strict=True):
-        launches = [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
+    begun = [
+        [backend.launches(operator, part, kernels.tokens) for part in operator.parts]
+        for operator in operators
+    ]
+    sums = [sum(launches, start=0) for launches in begun]
+    corrections = leaves.corrections(operators, sums, kernels.tokens)
+    for operator, launches, (factor, spread) in zip(operators, begun, corrections, strict=True):
         parts_s = [factor * s for s in leaves.parts_s(operator, launches, kernels.tokens)]
         far = NEAR
         for index, part in enumerate(operator.parts):
@@ -245,6 +261,19 @@ def _outside_s(leaves: LeafTimes, operators: Sequence[Operator], kernels: StepKe
     Source: assumed, since such a kernel moves next to nothing; by itself it was never timed.
     """
     return kernels.backend.outside_launches(operators) * leaves.parameters["elementwise.launch_s"]
+
+
+def _hidden_s(
+    operators: Sequence[Operator], times: Sequence[OperatorTime], kernels: StepKernels
+) -> tuple[Number, Number]:
+    """What branches save, since they run beside others; and its standard deviation, in seconds."""
+    shorter: Number = 0.0
+    seconds = {id(operator): time.seconds for operator, time in zip(operators, times, strict=True)}
+    for branch in kernels.backend.branches(operators, kernels.tokens):
+        own: Number = sum((seconds[id(each)] for each in branch.operators), start=0.0)
+        others: Number = sum((seconds[id(each)] for each in branch.beside), start=0.0)
+        shorter = shorter + branch.layers * smaller(own, others)
+    return HIDDEN * shorter, HIDDEN_SPREAD * shorter
 
 
 def leaf_regions(

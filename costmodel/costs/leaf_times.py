@@ -12,7 +12,7 @@ from math import exp, sqrt
 import numpy as np
 
 from costmodel.costs.part_times import Parameters, part_s
-from costmodel.costs.residuals import FAR, Nodes, Stack, features_of
+from costmodel.costs.residuals import FAR, Nodes, Stack, classed, features_of
 from costmodel.layers.numbers import Number
 from costmodel.layers.operator import Operator
 
@@ -22,6 +22,12 @@ OF_STEP = {
     "cards": 0.02,  # two occasions differed by less than 1 %; other cards are not measured
 }
 """Standard deviations of a whole step, as shares of its time; measured on H200s, November 2026."""
+HIDDEN, HIDDEN_SPREAD = 0.4, 0.25
+"""Of the shorter of two branches that run beside one another: the share that the longer one hides.
+
+Measured: ten decode steps of two UltraMemV2 models with and without branches on an H200
+(benchmarks/fused_steps_h200.json): shares of -0.03 to 0.70, mean 0.37, median 0.41.
+"""
 EAGER = 0.25  # of a step that the host's launches decide: repeats differ by 31 % (median)
 
 
@@ -30,7 +36,8 @@ class LeafTimes:
     """The fitted times of one backend; shapes may hold arrays.
 
     `spreads` are standard deviations of ln(measured / predicted) on shapes that the fit had not
-    seen, by leaf, next to a measured point; "" is that of all leaves.
+    seen, by leaf, next to a measured point; "" is that of all leaves. A leaf whose number of
+    kernels varies has one of each number too (`residuals.classed`), where measured.
     """
 
     parameters: Parameters
@@ -58,12 +65,17 @@ class LeafTimes:
         ]
 
     def corrections(
-        self, operators: Sequence[Operator], tokens: Number
+        self, operators: Sequence[Operator], launches: Sequence[Number], tokens: Number
     ) -> list[tuple[Number, Number]]:
         """The factor on each operator's seconds that measured leaves give, and its spread.
 
         The spread is of ln(time); it grows with the distance from the nearest measured point. A
         leaf that was not measured has no factor, and sqrt(2) times the spread of all leaves.
+
+        Args:
+            operators: Of a step.
+            launches: Kernels that begin at each operator.
+            tokens: N of the step.
         """
         found: list[tuple[Number, Number]] = [(1.0, self.spreads[""] * sqrt(2))] * len(operators)
         places = [i for i, operator in enumerate(operators) if operator.leaf in self.nodes]
@@ -71,18 +83,26 @@ class LeafTimes:
             return found
         leaves = tuple(operators[place].leaf for place in places)
         features = [features_of((operators[place],), tokens) for place in places]
-        if any(isinstance(feature, np.ndarray) for each in features for feature in each):
+        varies = any(isinstance(feature, np.ndarray) for each in features for feature in each)
+        if varies or any(isinstance(launches[place], np.ndarray) for place in places):
             for place, leaf, each in zip(places, leaves, features, strict=True):
-                correction, distance = self.nodes[leaf].correction(each)
-                found[place] = np.exp(correction), self._spread(leaf) * _further(distance)
+                correction, octaves = self.nodes[leaf].correction(each)
+                spread = self._spread(leaf, launches[place])
+                found[place] = np.exp(correction), spread * _further(octaves)
             return found
         by_place = zip(places, leaves, *_stacked(self, leaves).corrections(features), strict=True)
         for place, leaf, log_factor, octaves in by_place:
-            found[place] = exp(log_factor), self._spread(leaf) * _further(octaves)
+            found[place] = exp(log_factor), self._spread(leaf, launches[place]) * _further(octaves)
         return found
 
-    def _spread(self, leaf: str) -> float:
-        return self.spreads.get(leaf, self.spreads[""])
+    def _spread(self, leaf: str, launches: Number) -> Number:
+        """That of the leaf done by so many kernels, or of the leaf."""
+        of_leaf = self.spreads.get(leaf, self.spreads[""])
+        if not isinstance(launches, np.ndarray):
+            return self.spreads.get(classed(leaf, int(launches)), of_leaf)
+        counts, places = np.unique(launches, return_inverse=True)
+        own = [self.spreads.get(classed(leaf, int(count)), of_leaf) for count in counts]
+        return np.array(own)[places].reshape(launches.shape)
 
     def scaled(self, *, bandwidth: float, flops: float, l2: float = 1.0) -> "LeafTimes":
         """The same kernels on a GPU of so many times the HBM bandwidth, tensor FLOP/s and L2.

@@ -30,12 +30,17 @@ SPLITS = 8  # blocks that share a product's k at most
 SMALL_GATHER = 16  # rows up to which PyTorch's index_select copies them one after another
 USUAL_HEAD = 128  # elements of a head up to which several blocks fit on a multiprocessor
 WIDE_HEAD = 256  # elements of a head beyond which PyTorch has no flash kernel
+WIDE_ROWS = 32  # queries and heads of a block of the kernel that it takes then
+JOINED_PROMPT = 3  # launches of a prompt whose keys and values differ in width, joins among them
 HIGHEST = 128  # rows of a tile of a product with an activation
 FEW_TOKENS = 512  # rows up to which a product with an activation is one kernel
 ROUTED = 8  # experts that a block of a router by tokens multiplies at most
 ROTATED = frozenset({"rotary", "qk_norm", "value_norm", "cache_write"})
 GRID_SEARCH = "second_top_m"  # of a memory layer: over the grid of both halves' best
 COMBINED = "combine"  # experts' results pass through memory in every backend
+ACTIVATION = "activation"  # of an FFN: PyTorch's two kernels, or one of fused prompts
+ALIGNED = 16  # elements that a product's k is a multiple of where cuBLAS takes its usual kernels
+UNALIGNED_FROM = 64  # rows beyond which it matters
 OVERLAP = 3  # of the norm that adds what overlaps
 
 
@@ -55,7 +60,7 @@ def part_s(p: Parameters, part: Part, *, launches: Number, tokens: Number, keeps
     if isinstance(shape, Gemm):
         return _product_s(p, part, shape, launches, keeps=keeps)
     if isinstance(shape, Grouped):
-        return _grouped_s(p, part, shape, launches)
+        return _grouped_s(p, part, shape, launches, tokens, keeps=keeps)
     if isinstance(shape, Rows):
         return _rows_s(p, part, shape, launches, tokens, keeps=keeps)
     if isinstance(shape, TopK):
@@ -97,7 +102,11 @@ def _quantised(p: Parameters, family: str, blocks: Number) -> Number:
 
 def _moved_s(p: Parameters, part: Part, launches: Number, tokens: Number, *, keeps: bool) -> Number:
     """Elementwise work: compulsory bytes from HBM, activations from L2 as far as it holds them."""
-    kind = "rope" if part.name in ROTATED else part.kind
+    kind: str = part.kind
+    if part.name in ROTATED:
+        kind = "rope"
+    elif part.name == ACTIVATION:
+        kind = ACTIVATION
     if kind + ".launch_s" not in p:
         kind = "elementwise"
     warm = part.activation_bytes
@@ -138,17 +147,48 @@ def _product_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keep
     gated = keeps and not part.routing and np.any(part.inner_output_bytes)
     one, tiled = shape.m == 1, (shape.m <= FEW_TOKENS) & gated
     if not isinstance(one, np.ndarray):
-        family = "gemv" if one else "tiled" if tiled else "gemm"
-        return _gemm_s(p, family, part, shape, launches)
+        if one:
+            return _one_row_s(p, part, shape, launches, keeps=keeps)
+        return _gemm_s(p, "tiled" if tiled else "gemm", part, shape, launches)
     return np.where(
         one,
-        _gemm_s(p, "gemv", part, shape, launches),
+        _one_row_s(p, part, shape, launches, keeps=keeps),
         np.where(
             tiled,
             _gemm_s(p, "tiled", part, shape, launches),
             _gemm_s(p, "gemm", part, shape, launches),
         ),
     )
+
+
+def _one_row_s(p: Parameters, part: Part, shape: Gemm, launches: Number, *, keeps: bool) -> Number:
+    """A product of one row: cuBLAS's, or a fused kernel without the matrix unit.
+
+    That kernel's blocks hold whole rows of the weight in registers, each padded to a power of two
+    (reference_model/kernels/linear.py).
+    """
+    if not keeps:
+        return _gemm_s(p, "gemv", part, shape, launches)
+    return _whole_rows_s(p, part, shape.n, shape.k, launches, p["row.launch_s"])
+
+
+def _whole_rows_s(  # noqa: PLR0917 - one formula for dense products and experts
+    p: Parameters, part: Part, rows: Number, k: Number, launches: Number, launch_s: float
+) -> Number:
+    """Rows of a weight, each held whole by a block and padded to a power of two, once streamed."""
+    padded = _power_of_two(k)
+    held = rows * (p["row.row_s"] + padded * p["row.element_s"])
+    streamed = part.compulsory_bytes / p["row.hbm_bytes_per_s"]
+    begun = smaller(launches, 1) * (launch_s + padded * p["row.padded_s"])
+    return begun + _together(held, streamed)
+
+
+def _power_of_two(k: Number) -> Number:
+    """The least power of two that is not less."""
+    if isinstance(k, np.ndarray):
+        power: Number = np.exp2(np.ceil(np.log2(k.astype(float))))
+        return power
+    return float(2 ** ceil(log2(k)))
 
 
 def _ranks_s(p: Parameters, part: Part, shape: Gemm, launches: Number) -> Number:
@@ -179,11 +219,27 @@ def _gemm_s(p: Parameters, family: str, part: Part, shape: Gemm, launches: Numbe
     tile_flops = 2.0 * TILE * COLUMNS * k * p["multiprocessors"]
     computed = _quantised(p, family, blocks) * tile_flops / p[family + ".flops_per_s"]
     work = _together(chain, streamed, shape.calls * computed)
+    if family == "gemm":
+        unaligned = (k % ALIGNED != 0) & (m > UNALIGNED_FROM)
+        work = work * _where(unaligned, 1 + p["gemm.unaligned"], 1.0)
     return smaller(launches, 1) * p[family + ".launch_s"] + work
 
 
-def _grouped_s(p: Parameters, part: Part, shape: Grouped, launches: Number) -> Number:
-    """Products of experts: whole tiles of each group's rows, weights streamed once.
+def _grouped_s(
+    p: Parameters, part: Part, shape: Grouped, launches: Number, tokens: Number, *, keeps: bool
+) -> Number:
+    """Products of experts; fused ones of one token hold whole rows, as dense ones do."""
+    one = keeps & (tokens == 1)
+    tiled = _tiles_s(p, part, shape, launches)
+    if not np.any(one):
+        return tiled
+    rows = shape.groups * shape.n
+    held = _whole_rows_s(p, part, rows, shape.k, launches, p["grouped.launch_s"])
+    return _where(one, held, tiled)
+
+
+def _tiles_s(p: Parameters, part: Part, shape: Grouped, launches: Number) -> Number:
+    """Whole tiles of each group's rows, weights streamed once.
 
     A group of r expected rows has r / 64 + 1/2 tiles, and at least one.
     """
@@ -225,7 +281,7 @@ def _top_s(p: Parameters, part: Part, shape: TopK, launches: Number, *, keeps: b
     points = keeps and part.name == GRID_SEARCH
     family, width = ("points", _padded_grid(shape.width)) if points else ("top", shape.width)
     searched = width * p[family + ".element_s"] + shape.chosen * p["top.chosen_s"]
-    row_s = width / p[family + ".elements_per_s"]
+    row_s = p[family + ".row_s"] + width / p[family + ".elements_per_s"]
     if keeps:
         row_s = row_s + shape.chosen**2 / p["top.pairs_per_s"]
     work = _together(searched, shape.rows * row_s)
@@ -270,13 +326,16 @@ def _query_s(
     p: Parameters, family: str, part: Part, shape: Attend, launches: Number, *, keeps: bool
 ) -> Number:
     """A block walks over the keys of a head in whole tiles, or several share them."""
+    if family == "wide" and not keeps:
+        return _wide_s(p, part, shape, launches)
     blocks = shape.batch * shape.kv_heads
     tiles = _ceil(shape.keys, COLUMNS)
     tile_s = (shape.head_dim / COLUMNS) * p[family + ".tile_s"]
     if keeps:
         slices = _slices(shape)
-        full = _quantised(p, family, blocks * smaller(slices, tiles))
-        alone = _ceil(tiles, slices) * tile_s * larger(1, full)
+        at_once = p["multiprocessors"] * (2 if family == "decode" else 1)  # blocks: registers
+        waves = _ceil(blocks * smaller(slices, tiles), at_once)
+        alone = _ceil(tiles, slices) * tile_s * waves
         alone = shared = alone + _where(slices > 1, p[family + ".split_s"], 0.0)
     else:
         alone = tiles * tile_s * larger(1, _quantised(p, family, blocks))
@@ -285,6 +344,19 @@ def _query_s(
     computed = 4.0 * blocks * (shape.heads / shape.kv_heads) * shape.keys * shape.head_dim
     work = _together(smaller(alone, shared), streamed, computed / p[family + ".flops_per_s"])
     return launches * p[family + ".launch_s"] + work
+
+
+def _wide_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
+    """PyTorch's memory-efficient kernel: a block walks over all keys, whatever a head's width.
+
+    A multiprocessor holds two blocks, which fill rows up to 32 with zeros.
+    """
+    blocks = shape.batch * shape.kv_heads * _ceil(shape.heads // shape.kv_heads, WIDE_ROWS)
+    waves = _ceil(blocks, 2 * p["multiprocessors"])
+    alone = _ceil(shape.keys, COLUMNS) * p["wide.tile_s"] * waves
+    streamed = part.compulsory_bytes / p["wide.hbm_bytes_per_s"]
+    computed = 4.0 * blocks * WIDE_ROWS * shape.keys * shape.head_dim / p["wide.flops_per_s"]
+    return launches * p["wide.launch_s"] + _together(alone, streamed, computed)
 
 
 def _slices(shape: Attend) -> Number:
@@ -305,13 +377,15 @@ def _slices(shape: Attend) -> Number:
 def _prompt_s(p: Parameters, part: Part, shape: Attend, launches: Number) -> Number:
     """Many queries, causal: 4 d FLOPs a pair and head, in tiles of 128 queries and keys.
 
-    A tile on the diagonal is computed whole.
+    A tile on the diagonal is computed whole. PyTorch has a kernel of its own where keys and values
+    differ in width, and joins their halves before.
     """
+    family = "joined" if np.all(launches == JOINED_PROMPT) else "prompt"
     t, s = shape.queries, shape.keys - shape.queries
     t = t.astype(float) if isinstance(t, np.ndarray) else t
     pairs = t * s + t * (t + 1) / 2 + t * COLUMNS / 2
     flops = 4.0 * shape.batch * shape.heads * shape.head_dim * pairs
     chain = shape.keys / COLUMNS * (shape.head_dim / COLUMNS) * p["prompt.tile_s"]
-    moved = (part.compulsory_bytes + part.activation_bytes) / p["prompt.bytes_per_s"]
-    work = _together(chain, flops / p["prompt.flops_per_s"], moved)
-    return launches * p["prompt.launch_s"] + work
+    moved = (part.compulsory_bytes + part.activation_bytes) / p[family + ".bytes_per_s"]
+    work = _together(chain, flops / p[family + ".flops_per_s"], moved)
+    return launches * p[family + ".launch_s"] + work

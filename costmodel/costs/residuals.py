@@ -24,6 +24,11 @@ FAR = 3.0  # octaves, at which one node counts as much as no correction
 LEAST = 1.0  # of bytes and FLOPs whose logarithm is taken
 
 
+def classed(leaf: str, launches: int) -> str:
+    """The name of a leaf done by so many kernels: one number of kernels is one algorithm."""
+    return f"{leaf} in {launches}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Nodes:
     """The measured points of one leaf: features [n, 4], ln(measured / model) [n]."""

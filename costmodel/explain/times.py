@@ -166,6 +166,8 @@ def _kernels(prediction: Prediction) -> Terms:
         ]
         if time.outside_s:
             rows.append(("kernels of no operator", 1, float(time.outside_s)))
+        if time.hidden_s:
+            rows.append(("hidden by kernels beside", 1, -float(time.hidden_s)))
     else:
         rows = [
             (one.path, one.count, float(region_time(curves, one, kernels, prediction.ceilings)[0]))

@@ -110,7 +110,9 @@ def _energy_interval(prediction: Prediction) -> dict[str, Any]:
         return {}
     if isinstance(time.energy_j, Unknown):
         return {}
-    interval = curves.energy.interval_j(float(time.energy_j))
+    ends = time.interval_s
+    timed = None if ends is None else (float(time.predicted_s), float(ends[0]), float(ends[1]))
+    interval = curves.energy.interval_j(float(time.energy_j), timed)
     return {"interval_j": list(interval), "interval_coverage": COVERAGE}
 
 

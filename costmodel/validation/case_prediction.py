@@ -164,6 +164,18 @@ class CasePrediction:
             assert not isinstance(times, Unknown)
         return times.energy_j
 
+    @property
+    def graph_energy_interval_j(self) -> tuple[float, float] | None:
+        """The interval of 90 % about `graph_energy_j`; None without steady loops."""
+        energy, times, prediction = self.graph_energy_j, self.times, self.prediction
+        if isinstance(energy, Unknown) or isinstance(times, Unknown) or prediction is None:
+            return None
+        curves, ends = prediction.calibration, times.graph_interval_s
+        if isinstance(curves, Unknown) or curves.energy is None or ends is None:
+            return None
+        timed = float(times.graph_s), float(ends[0]), float(ends[1])
+        return curves.energy.interval_j(float(energy), timed)
+
     @cached_property
     def traffic(self) -> dict[str, tuple[float, float]] | None:
         """Bytes that one layer of each operator reads and writes, by path; None: not predicted."""

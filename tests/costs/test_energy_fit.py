@@ -116,8 +116,8 @@ def test_the_interval_holds_the_spread_between_cards_unless_they_are_anchored() 
         j_per_flop=0,
         error=0.03,
     )
-    assert other.interval_j(10.0, (0.04, 0.04)) == pytest.approx((8.882, 11.118), abs=1e-3)
-    assert replace(other, anchored=True).interval_j(10.0, (0.04, 0.04)) == (9.5, 10.5)
+    assert other.interval_j(10.0, (1.0, 0.96, 1.04)) == pytest.approx((8.882, 11.118), abs=1e-3)
+    assert replace(other, anchored=True).interval_j(10.0, (1.0, 0.96, 1.04)) == (9.5, 10.5)
 
 
 def test_loops_that_do_not_tell_loads_apart_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import exp, log, sqrt
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from costmodel.costs.residuals import FAR, NEAR, Nodes
 from costmodel.inputs.catalog import load_model
 from costmodel.inputs.hardware import load_hardware
 from costmodel.inputs.workload import Workload
+from costmodel.layers.operator import Operator, Part
 
 H200 = load_hardware("h200")
 CURVES = calibrated("h200", "h200.leaves")
@@ -40,6 +42,39 @@ def test_corrections_of_arrays_are_those_of_numbers() -> None:
     for i, j in np.ndindex(2, 3):
         at = NODES.correction((float(tokens[i, 0]), float(moved[0, j]), 1.0, 0.0))
         assert (correction[i, j], distance[i, j]) == pytest.approx(at)  # type: ignore[index]
+
+
+class Toy(NamedTuple):
+    """As much of an operator as a correction reads; each of its quantities is one byte or FLOP."""
+
+    leaf: str
+    compulsory_bytes: int = 1
+    parts: tuple[Part, ...] = ()
+
+
+def one_node(error: float) -> Nodes:
+    return Nodes(features=np.zeros((1, 4)), errors=np.array([error]))
+
+
+def test_a_number_of_kernels_has_its_own_spread_or_that_of_the_leaf() -> None:
+    """At the node itself: the error times 4 / (4 + 1 / 9), by inverse squares of 1/2 and 3."""
+    times = LeafTimes(
+        parameters={},
+        keeps=False,
+        nodes={"a": one_node(0.2)},
+        spreads={"": 0.3, "a": 0.5, "a in 1": 0.02},
+    )
+    share = 4 / (4 + 1 / 9)
+    expected = {1: 0.02, 2: 0.5, 8: 0.5}
+    toy = cast("Operator", Toy("a"))
+    counts = np.array([1, 2, 8, 1])
+    ((factors, spreads),) = times.corrections([toy], [counts], np.ones(4))
+    for place, count in enumerate(counts.tolist()):
+        ((factor, spread),) = times.corrections([toy], [count], 1)
+        assert factor == pytest.approx(exp(0.2 * share))
+        assert spread == expected[count]
+        assert factor == np.asarray(factors)[place]
+        assert spread == np.asarray(spreads)[place]
 
 
 def test_layers_of_a_leaf_are_one_error_and_leaves_are_independent() -> None:

@@ -1,6 +1,7 @@
 """Times of parts by a few parameters, worked out by hand."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,31 @@ def test_a_product_is_a_chain_a_stream_and_tiles_in_waves() -> None:
     assert seconds(gemm(65, 129, 64), **waves, gemm__whole=1.0) == pytest.approx(1.0)
     assert seconds(gemm(65, 129, 64), **waves) == pytest.approx(0.04)
     assert seconds(gemm(65, 129, 64), **waves, gemm__whole=0.5) == pytest.approx(0.52)
+
+
+def test_an_unaligned_product_of_many_rows_takes_longer() -> None:
+    """k of 8 x 125, which is no multiple of 16, on more than 64 rows."""
+    chain: dict[str, Any] = {"gemm__step_s": 64.0, "gemm__split_s": 1e6, "gemm__unaligned": 0.5}
+    assert seconds(gemm(65, 128, 1000), **chain) == pytest.approx(1500.0)
+    assert seconds(gemm(65, 128, 1008), **chain) == pytest.approx(1008.0)
+    assert seconds(gemm(64, 128, 1000), **chain) == pytest.approx(1000.0)
+
+
+def test_a_fused_product_of_one_row_pads_its_rows() -> None:
+    """1,000 elements fill 1,024 in registers, of dense products and of experts' at one token."""
+    held = P | {"row.row_s": 1.0, "row.element_s": 0.5, "row.padded_s": 2.0, "row.launch_s": 3.0}
+    fused = partial(part_s, held, launches=1, tokens=1, keeps=True)
+    begun = 3.0 + 2048.0
+    assert fused(gemm(1, 10, 1000)) == pytest.approx(begun + 10 * (1 + 512))
+    assert fused(gemm(1, 10, 1024)) == pytest.approx(begun + 10 * (1 + 512))
+    experts = Part(name="down", kind="matmul", shape=Grouped(groups=8, rows=8, n=10, k=1000))
+    assert fused(experts) == pytest.approx(2048.0 + 80 * (1 + 512))
+    assert part_s(held, gemm(1, 10, 1000), launches=1, tokens=1, keeps=False) == pytest.approx(0.0)
+
+
+def test_an_activation_is_a_kernel_of_its_own_kind() -> None:
+    acts = replace(MOVED, name="activation")
+    assert seconds(acts, 2, activation__launch_s=3.0, elementwise__launch_s=50.0) == 6.0
 
 
 def test_what_overlaps_counts_as_the_third_norm() -> None:
@@ -109,6 +135,17 @@ def test_attention_walks_over_whole_tiles_of_keys() -> None:
     assert seconds(attend(1, 128), **alone) == pytest.approx(1.0)
     assert seconds(attend(1, 129), **alone) == pytest.approx(2.0)
     assert seconds(attend(26, 129), **alone) == pytest.approx(4.0)  # 104 blocks: two waves
+
+
+@pytest.mark.parametrize(("head_dim", "waves"), [(128, 2), (256, 3)])
+def test_fused_attention_works_in_whole_waves(head_dim: int, waves: int) -> None:
+    """204 blocks on 100 multiprocessors, which hold two of usual heads and one of broad ones."""
+    family = "decode" if head_dim == 128 else "broad"
+    p = P | {family + ".tile_s": 128 / head_dim}
+    shape = Attend(batch=51, heads=4, kv_heads=4, head_dim=head_dim, queries=1, keys=129)
+    part = Part(name="scores", kind="attention", shape=shape)
+    taken = part_s(p, part, launches=1, tokens=51, keeps=True)
+    assert taken == pytest.approx(2 * waves)  # two tiles each
 
 
 def test_a_prompt_multiplies_half_the_square_and_half_a_tile() -> None:

@@ -18,6 +18,9 @@ START: dict[str, float] = {
     "elementwise.launch_s": 1.5 * US,
     "elementwise.hbm_bytes_per_s": 4 * TB,
     "elementwise.l2_bytes_per_s": 8 * TB,
+    "activation.launch_s": 1.5 * US,
+    "activation.hbm_bytes_per_s": 4 * TB,
+    "activation.l2_bytes_per_s": 6 * TB,
     "rope.launch_s": 1.5 * US,
     "rope.hbm_bytes_per_s": 3 * TB,
     "rope.l2_bytes_per_s": 4 * TB,
@@ -49,6 +52,12 @@ START: dict[str, float] = {
             "whole": 0.5,
         }.items()
     },
+    "gemm.unaligned": 0.1,
+    "row.launch_s": 1.5 * US,
+    "row.padded_s": 1e-10,
+    "row.row_s": 2e-10,
+    "row.element_s": 2e-13,
+    "row.hbm_bytes_per_s": 4.4 * TB,
     "tiled.row_step_s": 1e-9,
     "ranks.launch_s": 3 * US,
     "ranks.block_s": 1e-9,
@@ -71,10 +80,12 @@ START: dict[str, float] = {
     "top.element_s": 1e-9,
     "top.chosen_s": 5e-8,
     "top.elements_per_s": 2e11,
+    "top.row_s": 1e-9,
     "top.several_s": 20 * US,
     "top.pairs_per_s": 1e12,
     "points.element_s": 1e-9,
     "points.elements_per_s": 2e11,
+    "points.row_s": 1e-9,
     **{
         f"{family}.{name}": value
         for family in ("decode", "broad", "wide")
@@ -91,6 +102,9 @@ START: dict[str, float] = {
     "prompt.tile_s": 0.5 * US,
     "prompt.bytes_per_s": 6 * TB,
     "prompt.flops_per_s": 500 * TF,
+    "joined.launch_s": 3 * US,
+    "joined.bytes_per_s": 2 * TB,
+    "joined.flops_per_s": 200 * TF,
 }
 """Where a fit begins, and what parameters without points stay at: orders of magnitude."""
 

@@ -20,13 +20,14 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import FOLDER
 from costmodel.costs.intervals import COVERAGE, NORMAL
 from costmodel.costs.kernel_times import LEAVES
-from costmodel.costs.residuals import FAR, Nodes, features_of
+from costmodel.costs.residuals import FAR, Nodes, classed, features_of
 from costmodel.recordings.leaf_calibration import load_leaf_calibration
 from profiler.calibrate.leaves.fit import FIXED, fitted, predicted_s
 from profiler.calibrate.leaves.points import Point, points_of
 
+FEWEST_SHAPES = 3  # of a number of kernels that has a spread of its own
 FEWEST = 6  # points of a leaf that has a spread of its own
-FOLDS = 12  # of shapes; each fit begins at that of all shapes
+FOLDS = 13  # of shapes, whose families repeat every 12; each fit begins at that of all shapes
 FOLD_ROUNDS = 8
 LEAST_SPREAD = 0.02
 
@@ -50,6 +51,22 @@ def nodes_of(points: Sequence[Point], errors: Sequence[float]) -> dict[str, Node
             at[operator.leaf].append(features_of((operator,), point.tokens))
             of[operator.leaf].append(error)
     return {leaf: Nodes(features=np.array(at[leaf]), errors=np.array(of[leaf])) for leaf in at}
+
+
+def classes_of(points: Sequence[Point]) -> set[str]:
+    """Leaves by their number of kernels, where it varies and enough points and shapes have it."""
+    counts: dict[str, set[int]] = defaultdict(set)
+    shapes: dict[str, list[int]] = defaultdict(list)
+    for point in points:
+        for operator, launches in zip(point.operators, point.launches, strict=True):
+            counts[operator.leaf].add(launches)
+            shapes[classed(operator.leaf, launches)].append(point.shape)
+    return {
+        key
+        for leaf, of in counts.items()
+        for key in (classed(leaf, launches) for launches in of)
+        if len(of) > 1 and len(shapes[key]) >= FEWEST and len(set(shapes[key])) >= FEWEST_SHAPES
+    }
 
 
 def held_out(
@@ -91,13 +108,19 @@ def _held(
 
 
 def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
-    """By leaf: a standard deviation whose interval held nine residuals in ten, next to a node."""
+    """By leaf and class: a standard deviation whose interval held nine residuals in ten.
+
+    It is that next to a node.
+    """
     of: dict[str, list[float]] = defaultdict(list)
+    own = classes_of([each.point for each in held])
     for each in held:
         near = abs(each.error) / math.sqrt(1 + (each.distance / FAR) ** 2)
         of[""].append(near)
-        for operator in each.point.operators:
+        for operator, launches in zip(each.point.operators, each.point.launches, strict=True):
             of[operator.leaf].append(near)
+            if (key := classed(operator.leaf, launches)) in own:
+                of[key].append(near)
     return {
         leaf: max(LEAST_SPREAD, float(np.quantile(near, COVERAGE)) / NORMAL)
         for leaf, near in of.items()

@@ -23,6 +23,7 @@ class Point:
     shape: int  # which of the file
     leaf: str  # of a region: `{ffn_norm,moe.router}`
     operators: tuple[Operator, ...]
+    launches: tuple[int, ...]  # kernels that begin at each operator
     work: tuple[tuple[Part, Number], ...]  # parts with the launches that begin at them
     tokens: int
     measured_s: float
@@ -67,6 +68,10 @@ def _of_shape(number: int, shape: MeasuredShape, backend: str) -> Iterator[Point
             shape=number,
             leaf=leaf,
             operators=region.operators,
+            launches=tuple(
+                sum(int(kernels.launches(operator, part) or 0) for part in operator.parts)
+                for operator in region.operators
+            ),
             work=work,
             tokens=int(step.tokens),
             measured_s=reading.step_s.median,

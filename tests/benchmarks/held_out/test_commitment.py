@@ -1,20 +1,25 @@
 """The commitment: digests notice a change; a measurement is later than it, and of its files."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.held_out import commitment
+from benchmarks.held_out.card import is_anchor, loops_of
 from benchmarks.held_out.commitment import (
     QUANTITIES,
     check_commitment,
     commit,
     committed,
     digests,
+    of_card,
     predictions,
 )
 from benchmarks.held_out.shapes import held_out_models
 from benchmarks.held_out.summary import committed_summary
+from costmodel.costs.calibrations import FOLDER
+from costmodel.costs.kernel_times import LEAVES
 from costmodel.errors import InputError
 
 
@@ -52,6 +57,21 @@ def test_committing_and_checking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(commitment, "PARTS", {"shapes": ((tmp_path, "*.json"),)})
     with pytest.raises(InputError, match="shapes"):
         check_commitment(path)
+
+
+def test_a_card_that_draws_more_in_every_loop_takes_so_much_more() -> None:
+    """All three loops 1.1 times the energy: each coefficient is 1.1 times as large."""
+    calibration = json.loads((FOLDER / f"h200{LEAVES}.json").read_text())
+    loops = [loop for loop in calibration["loops"] if is_anchor(loop["name"])]
+    models = held_out_models()[:1]
+    usual = of_card(loops_of(loops), models)
+    assert {each.quantity for each in usual} == {"energy_j"}
+    for loop in loops:
+        loop["energy_j"] = {**loop["energy_j"], "median": 1.1 * loop["energy_j"]["median"]}
+    more = of_card(loops_of(loops), models)
+    ratios = [one.value / other.value for one, other in zip(more, usual, strict=True)]
+    assert ratios[: len(ratios) // 2] == pytest.approx([1.1] * (len(ratios) // 2))
+    assert of_card([], models) == of_card(loops_of(loops[:1]), models) == ()
 
 
 def test_the_committed_measurement_is_of_the_commitment_and_later() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.held_out import measure as measuring
 from benchmarks.held_out.anchors import NAMES, Readings, moved, read_anchors
+from benchmarks.held_out.card import is_anchor, read_card
 from benchmarks.held_out.commitment import Commitment
 from benchmarks.held_out.journal import Journal, read_events
 from benchmarks.held_out.measure import ORDER, Instruments, measure, part_recordings, pending
@@ -19,6 +20,7 @@ from benchmarks.held_out.shapes import HeldOutModel
 from benchmarks.held_out.summary import summary, summary_text
 from costmodel.errors import InputError
 from costmodel.recordings.quantities import RunName
+from profiler.calibrate.leaves.energy_loops import loads
 from tests.profiler.session import fake_worker
 from tests.profiler.session.profiles import workload
 from tests.steps import tiny_model
@@ -59,7 +61,7 @@ def run(
     left_s: float = HOUR_S,
 ) -> tuple[bool, list[str]]:
     said: list[str] = []
-    instruments = Instruments(worker=(*fake_worker.COMMAND, *tricks), anchors=reads)
+    instruments = Instruments(worker=(*fake_worker.COMMAND, *tricks), anchors=reads, card=list)
     return measure(journal, (MODEL,), monotonic() + left_s, said.append, instruments), said
 
 
@@ -76,6 +78,19 @@ def two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_eight_anchors() -> None:
     assert len(NAMES) == 8
+
+
+def test_the_card_has_loops_of_nothing_a_copy_and_a_product() -> None:
+    """By the names of the calibration; products of few rows and in the middle of a name are not."""
+    names = [load.name for load in loads(scale=1e-4, device="cpu")]
+    anchors = [name for name in names if is_anchor(name)]
+    assert len(anchors) == 4
+    assert sum(name[4:] == "kernels that do nothing" for name in anchors) == 1
+    assert sum(name.startswith("product of") for name in anchors) == 2
+
+
+def test_a_card_that_cannot_be_measured_has_no_loops() -> None:
+    assert read_card(("false",)) == []
 
 
 def test_an_anchor_moves_beyond_two_per_cent() -> None:

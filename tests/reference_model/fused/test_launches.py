@@ -5,10 +5,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from costmodel.backends import kernels_of
+from costmodel.backends import BACKENDS, kernels_of
 from costmodel.costs.operators import build_operators
 from costmodel.inputs.model import ModelConfig, Override
 from costmodel.inputs.workload import Workload
@@ -103,6 +104,25 @@ def test_a_search_runs_beside_a_dense_ffn_and_waits_for_nothing_else(name: str, 
         assert not launch.run.keywords.get("pdl", False)
     ffn = {launch.path for launch in launches if launch.stream and ".ffn" in launch.path}
     assert not ffn
+    # what is predicted of them
+    step = Workload(batch=batch, context=CONTEXT).step()
+    operators = build_operators(model.config, step)
+    kernels = kernels_of("fused", operators, step)
+    branches = kernels.backend.branches(operators, batch)
+    assert sum(int(branch.layers) for branch in branches) == dense
+    searched = [each for branch in branches for each in branch.operators]
+    assert {launch.path for launch in launches if launch.stream} == {
+        path
+        for region in kernels.regions(operators)
+        if region.operators[0] in searched
+        for path in expanded_paths(region.path)
+    }
+
+
+def test_no_search_of_many_tokens_runs_beside_an_ffn() -> None:
+    operators = build_operators(MODELS["memory, heads, groups, skips"], Workload(batch=513).step())
+    (branch,) = BACKENDS["fused"].branches(operators, np.array([1, 512, 513]))
+    assert list(np.asarray(branch.layers) > 0) == [True, True, False]
 
 
 def test_layers_that_branch_share_no_buffers_with_those_that_do_not() -> None:
