@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -14,17 +15,19 @@ from dashboard.pages.compare.ratio import measured_ratios, ratio_chart
 from tests.commands import output
 from tests.committed import FOLDER
 from tests.dashboard.pages import chosen, opened
+from tests.told import digits
 
 PAIR = ("olmoe-1b-7b", "ultramemv2-1b-7b")
 page = partial(opened, "compare")
 
 
-def predicted_s() -> list[float]:
+def predicted() -> list[dict[str, Any]]:
     """The times of both models at batch 64, by the command line."""
-    return [
-        json.loads(output("predict", name, "--batch", "64", "--json"))["time"]["predicted_s"]
-        for name in PAIR
-    ]
+    return [json.loads(output("predict", name, "--batch", "64", "--json"))["time"] for name in PAIR]
+
+
+def predicted_s() -> list[float]:
+    return [time["predicted_s"] for time in predicted()]
 
 
 def measured_s() -> list[float]:
@@ -46,17 +49,18 @@ def three(value: float) -> str:
 def test_the_page_opens_on_the_decision_with_predicted_and_measured_times() -> None:
     at = page(cmp_price="3")
     first, second = predicted_s()
+    told = digits(*predicted())
     assert at.title[0].value == plain(
-        f"UltraMemV2-1B/7B (reconstruction) takes {second / first:.2f}x the time of OLMoE-1B-7B"
-        " at batch 64, predicted with the backend torch"
+        f"UltraMemV2-1B/7B (reconstruction) takes {second / first:.{told}f}x the time of"
+        " OLMoE-1B-7B at batch 64, predicted with the backend torch"
     )
     text = at.markdown[0].value.replace("\\", "")
-    assert f"predicted {first * 1e3:.2g} ms / {second * 1e3:.2g} ms" in text  # as wide as that
+    assert f"predicted {first * 1e3:.{told}g} ms / {second * 1e3:.{told}g} ms" in text
     assert re.search(r"; intervals of 90%: [\d.]+ ms to [\d.]+ ms / [\d.]+ ms to [\d.]+ ms; ", text)
     seen = measured_s()
     assert f"measured with torch {three(seen[0] * 1e3)} ms / {three(seen[1] * 1e3)} ms" in text
     usd = [3 * seconds / 3600 / 64 * 1e6 for seconds in (first, second)]  # of 64 tokens a step
-    assert f"{usd[0]:.2g} / {usd[1]:.2g} USD a million tokens" in text
+    assert f"{usd[0]:.{told}g} / {usd[1]:.{told}g} USD a million tokens" in text
     assert "is the faster" in text
     assert "fits up to batch 507 / 510" in text
     assert "USD" not in page().markdown[0].value

@@ -28,6 +28,7 @@ from tests.commands import output
 from tests.dashboard.pages import chosen, page_at
 from tests.sentences import says
 from tests.steps import tiny_model
+from tests.told import told
 
 pytestmark = pytest.mark.slow  # most tests draw the page
 
@@ -126,13 +127,6 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
 
 
 ROUNDED = 5e-2  # two digits
-
-
-def told(time: dict[str, Any], value: float | None) -> float | None:
-    """What a prediction shows: two digits within an interval wider than a tenth, else three."""
-    low, high = time.get("interval_s") or [0, 0]
-    wide = (high - low) / 2 > 0.1 * (time["predicted_s"] or 1)
-    return None if value is None else float(f"{value:.{2 if wide else 3}g}")
 
 
 def predicted(said: dict[str, Any], value: float, words: Callable[[float], str]) -> str:

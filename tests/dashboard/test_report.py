@@ -55,6 +55,7 @@ from tests.dashboard.reports import (
     workbook,
 )
 from tests.sentences import says
+from tests.told import digits
 
 pq = pytest.importorskip("pyarrow.parquet")
 STEP = ("--batch", "64", "--context", "2048")
@@ -425,14 +426,18 @@ def test_a_report_without_charts_holds_no_script() -> None:
 
 def test_a_report_opens_with_the_winner_and_what_was_assumed() -> None:
     """Times by the command line; the ratio by hand."""
-    first, second = (
-        json.loads(output("predict", model, *STEP, "--json"))["time"]["predicted_s"]
-        for model in (ULTRAMEM, OLMOE)
-    )
+    times = [
+        json.loads(output("predict", model, *STEP, "--json"))["time"] for model in (ULTRAMEM, OLMOE)
+    ]
+    first, second = (time["predicted_s"] for time in times)
+    kept = digits(*times)
     assert first < second
     told = verdict(usual())
     assert says(told, "UltraMemV2-1B/7B (reconstruction) is the faster at batch 64", "OLMoE-1B-7B")
-    assert f"{first * 1e3:.2g} ms a step, {first / second:.2f}x the time of OLMoE-1B-7B" in told
+    assert (
+        f"{first * 1e3:.{kept}g} ms a step, {first / second:.{kept}f}x the time of OLMoE-1B-7B"
+        in told
+    )
     for assumed in ("NVIDIA H200 SXM", "weights bf16", "uniform routing", "kernels of torch"):
         assert assumed in told
     written = text(usual(), ".html")

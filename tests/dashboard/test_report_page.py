@@ -33,6 +33,7 @@ from tests.commands import output
 from tests.dashboard.pages import chosen, opened, page_at
 from tests.dashboard.reports import HOSTILE, MADE, OLMOE, RECORDINGS, ULTRAMEM
 from tests.sentences import says
+from tests.told import told
 
 pytestmark = pytest.mark.slow  # each test draws the page
 
@@ -62,12 +63,13 @@ def test_the_page_shows_the_numbers_of_predict() -> None:
     at = page()
     data = json.loads(output("predict", ULTRAMEM, "--batch", "64", "--context", "2048", "--json"))
     shown = dict(cells(at))
-    assert shown["predicted time"] == f"{data['time']['predicted_s'] * 1e3:.2g} ms"
+    time_ms = told(data["time"], data["time"]["predicted_s"] * 1e3)
+    assert shown["predicted time"] == f"{time_ms:g} ms"
     assert shown["largest batch that fits"] == f"{data['memory']['max_batch']:,}"
     count = len(data["operators"])
     assert says(holds(at), 1, count, 7, 12)  # six measured batches by each backend
     assert at.text[0].value.startswith("In short: ")
-    assert f"predicted {data['time']['predicted_s'] * 1e3:.2g} ms a step (" in at.text[1].value
+    assert f"predicted {time_ms:g} ms a step (" in at.text[1].value
     assert re.search(r"a step \([\d.]+ ms to [\d.]+ ms; roofline bound ", at.text[1].value)
     assert not at.error
     assert not at.warning

@@ -1,6 +1,8 @@
 """Predicted numbers have the digits that the interval of their time allows, wherever they stand."""
 
+import json
 import re
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -15,6 +17,7 @@ from costmodel.inputs.workload import Workload
 from costmodel.show.told_times import digits_of, digits_within, row_digits, shown
 from dashboard.pages.explore.data import answer
 from tests.commands import output
+from tests.told import told
 
 TIME, FLOPS = STEP_QUANTITIES["time.predicted_s"], STEP_QUANTITIES["flops.total"]
 
@@ -47,30 +50,30 @@ def test_half_an_interval_above_a_tenth_takes_the_third_digit(
 
 
 def test_a_step_of_wide_interval_and_one_of_none() -> None:
-    wide, none, far = step("h200", "h200.leaves"), step("h200", "h200"), step("b200", "")
-    for prediction, digits in ((wide, 2), (none, 3), (far, 2)):
-        assert isinstance(prediction.time, StepTime)
-        assert digits_of(prediction.time) == digits
-    assert digits_of(none.time, wide.time) == 2
+    none, far = step("h200", "h200").time, step("b200", "").time
+    assert isinstance(none, StepTime)
+    wide, narrow = (
+        replace(none, interval_s=(none.predicted_s * (1 - off), none.predicted_s * (1 + off)))
+        for off in (0.16, 0.04)
+    )
+    for time, digits in ((wide, 2), (narrow, 3), (none, 3), (far, 2)):
+        assert digits_of(time) == digits
+    assert digits_of(none, wide) == 2
     flat = {"time.predicted_s": 1.0, "time.interval_low_s": 0.95, "time.interval_high_s": 1.05}
     assert row_digits(flat, "time.") == 3
     assert row_digits(flat | {"time.transferred_from": "h200"}, "time.") == 2
     assert row_digits({"predicted_s": 1.0, "interval_s": [0.5, 1.5]}) == 2
 
 
-def test_commands_and_the_page_tell_a_wide_time_in_two_digits_with_its_interval() -> None:
-    """The step whose interval is 16 % either way; its JSON keeps all digits."""
-    told = f"{float(f'{1e3 * _seconds():.2g}'):g} ms"
-    asked = ("olmoe-1b-7b", "--batch", "16")
+@pytest.mark.parametrize("batch", [1, 16, 64, 1024])
+def test_commands_and_the_page_tell_a_time_with_its_digits_and_its_interval(batch: int) -> None:
+    """The JSON keeps all digits."""
+    asked = ("olmoe-1b-7b", "--batch", str(batch))
+    time = json.loads(output("predict", *asked, "--json"))["time"]
+    words = f"{told(time, 1e3 * time['predicted_s']):g} ms"
     for command in ("predict", "sweep"):
-        assert re.search(rf"(?<![\d.]){re.escape(told)}\b", output(command, *asked)), command
-    compared = output("compare", "olmoe-1b-7b", "mistral-7b", "--batch", "16")
-    assert re.search(rf"{re.escape(told)} \([\d.]+ ms to [\d.]+ ms\)", compared)
-    title = answer(step("h200", "h200.leaves"))
-    assert re.search(rf": {re.escape(told)} predicted \([\d.]+ ms to [\d.]+ ms\), ", title)
-
-
-def _seconds() -> float:
-    time = step("h200", "h200.leaves").time
-    assert isinstance(time, StepTime)
-    return float(time.predicted_s)
+        assert re.search(rf"(?<![\d.]){re.escape(words)}\b", output(command, *asked)), command
+    compared = output("compare", "olmoe-1b-7b", "mistral-7b", "--batch", str(batch))
+    assert re.search(rf"{re.escape(words)} \([\d.]+ ms to [\d.]+ ms\)", compared)
+    title = answer(step("h200", "h200.leaves", batch))
+    assert re.search(rf" {re.escape(words)} predicted \([\d.]+ ms to [\d.]+ ms\), ", title)
