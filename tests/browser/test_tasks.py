@@ -17,6 +17,7 @@ from tests.browser.page import Tab
 from tests.browser.test_files import QWEN, downloaded
 from tests.browser.test_profiling import RUN_MS
 from tests.commands import output
+from tests.told import told
 
 CALIBRATED, BARE = "h200", "b200"
 MOST_CLICKS = 8
@@ -151,8 +152,7 @@ def usd_a_million_tokens(tab: Tab, gpu: str) -> None:
     name = "usd_per_million_output_tokens"
     value = cost[f"predicted_{name}"] or cost[f"floor_{name}"]
     card = tab.page.locator('[data-testid="stMetric"]', has_text="million output tokens")
-    digits = 2 if gpu == BARE else 3  # of a time transferred from another GPU
-    expect(card.filter(has_text="ost").first).to_contain_text(f"{value:.{digits}g}"[:4])
+    expect(card.filter(has_text="ost").first).to_contain_text(f"{told(said['latency'], value):g}")
 
 
 TASKS: tuple[Task, ...] = (
