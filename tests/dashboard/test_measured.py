@@ -8,6 +8,7 @@ from typing import SupportsFloat
 import pytest
 
 from costmodel import units
+from costmodel.costs.latency import StepTime
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.recording import Check
 from costmodel.show.text import capitalised
@@ -20,6 +21,7 @@ from dashboard.pages.measured import ratios, tables
 from dashboard.pages.measured.cards import achieved_rows, measured_cards
 from dashboard.pages.measured.data import (
     COLOURS,
+    ComparedCase,
     compared,
     error,
     offered,
@@ -33,6 +35,7 @@ from tests.committed import recording as committed
 from tests.recording_values import CPU, case, recording, run, session, workload
 from tests.sentences import says
 from tests.steps import tiny_model
+from tests.told import told as told_as
 
 WAYS = ("read", "written")
 OLMOE = "h200-olmoe-1b-7b.json"
@@ -116,9 +119,12 @@ def test_a_missing_number_is_none_and_its_reason_is_told() -> None:
     assert alone["Spread (q1 to q3)"] == "exact"
 
 
-def three(predicted: SupportsFloat) -> float:
-    """What a prediction shows: three digits."""
-    return float(f"{float(predicted):.3g}")
+def shown(of: ComparedCase, predicted: SupportsFloat) -> str:
+    """What a prediction shows: as many digits as the interval of its step allows."""
+    times = of.side.times
+    assert isinstance(times, StepTime)
+    time = {"predicted_s": times.predicted_s, "interval_s": times.interval_s}
+    return units.seconds(told_as(time, float(predicted)))
 
 
 def test_the_sentence_tells_measured_predicted_and_floor() -> None:
@@ -131,7 +137,7 @@ def test_the_sentence_tells_measured_predicted_and_floor() -> None:
     measured, least = 2 * float(predicted), doubled.side.prediction.floor_s
     assert says(
         sentence(doubled),
-        *(units.seconds(measured), "2.000x", units.seconds(three(predicted))),
+        *(units.seconds(measured), "2.000x", shown(doubled, predicted)),
         *("bound", units.seconds(least)),
     )
     names = ("tiny", "NVIDIA H200", "decode", 1, 3, "bf16", "uniform", "CUDA graph")
@@ -149,7 +155,7 @@ def test_without_a_graph_the_eager_time_speaks_and_without_any_time_none() -> No
     assert predicted_s != none.step("eager_s").predicted
     assert sentence(none).startswith(
         "tiny, decode at batch 1 on NVIDIA H200: not measured;"
-        f" predicted {units.seconds(three(predicted_s))}; "
+        f" predicted {shown(none, predicted_s)}; "
     )
     prefill = workload(phase="prefill", context=0, new_tokens=2)
     unmeasured = compared(recording(TINY, case(prefill, lacking={"time": "out of memory"})), 0)
@@ -187,7 +193,7 @@ def test_cards_hold_what_was_achieved() -> None:
     told = {card.label: card for card in measured_cards(compared(held, index))}
     assert told["Time as a CUDA graph"].measured == units.seconds(rows["graph_s"].measured)
     assert told["Time as a CUDA graph"].counterpart == (
-        f"predicted {units.seconds(three(rows['graph_s'].predicted or 0))}"
+        f"predicted {shown(compared(held, index), rows['graph_s'].predicted or 0)}"
         f" ({units.ratio(rows['graph_s'].ratio)})"
     )
     assert told["HBM bytes read"].counterpart == (
@@ -213,7 +219,8 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
     )
     routers = [i for i, path in enumerate(data["paths"]) if path.endswith(".router")]
     assert len(routers) == 16
-    told = {row["Figure"]: row for row in achieved_rows(compared(committed(OLMOE), index))}
+    of = compared(committed(OLMOE), index)
+    told = {row["Figure"]: row for row in achieved_rows(of)}
     seconds = raw["runs"]["time"]["step"]["graph_s"]["median"]
     counted = raw["runs"]["counters"]["step"]
     moved = sum(counted[name]["median"] for name in ("hbm_read_bytes", "hbm_written_bytes"))
@@ -251,7 +258,7 @@ def test_all_that_a_step_achieved_is_told_with_the_cost_of_routing() -> None:
         if row.quantity == "kernel_s" and row.run == "trace" and (row.path or "").endswith("router")
     ]
     assert len(routers_s) == 16
-    assert told[label("routing_kernel_s")]["Predicted"] == units.seconds(three(sum(routers_s)))
+    assert told[label("routing_kernel_s")]["Predicted"] == shown(of, sum(routers_s))
     assert told[label("routing_kernel_s")]["Ratio"] == units.ratio(kernel_s / sum(routers_s))
     assert (
         told[label("hbm_bytes_per_s")]["Predicted"] == told[label("hbm_bytes_per_s")]["Ratio"] == ""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from costmodel import units
-from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
 from costmodel.costs.quantities.utilisation import UTILISATION_QUANTITIES
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
+from costmodel.show.told_times import digits_of
 from costmodel.units import Unit
 from costmodel.validation.counterparts import PREDICTED
 from costmodel.validation.utilisation import Figure, predicted_utilisation
@@ -31,7 +31,7 @@ class MeasuredCard:
 
 def measured_cards(case: ComparedCase) -> tuple[MeasuredCard, ...]:
     """The cards of a case: measured numbers of the step, and rates and utilisation."""
-    cards = []
+    cards, digits = [], digits_of(case.side.times)
     for name in MEASURED:
         row = case.step(name)
         predicted = None if row.predicted is None else float(row.predicted)
@@ -41,6 +41,7 @@ def measured_cards(case: ComparedCase) -> tuple[MeasuredCard, ...]:
                 Figure(value=row.measured, reason=row.reason),
                 predicted,
                 QUANTITIES[name].unit,
+                digits=digits,
                 basis=row.basis,
                 meaning=row.basis,
             )
@@ -54,6 +55,7 @@ def measured_cards(case: ComparedCase) -> tuple[MeasuredCard, ...]:
                 measured,
                 predicted,
                 quantity.unit,
+                digits=digits,
                 basis=PREDICTED,
                 meaning=quantity.counts,
             )
@@ -63,7 +65,7 @@ def measured_cards(case: ComparedCase) -> tuple[MeasuredCard, ...]:
 
 def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
     """Rates, utilisation and the cost of routing: measured or why not, predicted, their ratio."""
-    rows = []
+    rows, digits = [], digits_of(case.side.times)
     for name, quantity in UTILISATION_QUANTITIES.items():
         if name == NO_ROW:
             continue
@@ -74,7 +76,7 @@ def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
                 "Measured": not_measured(figure.reason or "")
                 if figure.value is None
                 else units.formatted(figure.value, quantity.unit),
-                "Predicted": "" if predicted is None else _shown(predicted, quantity.unit),
+                "Predicted": "" if predicted is None else _shown(predicted, quantity.unit, digits),
                 "Ratio": units.ratio(figure.value / predicted)
                 if figure.value and predicted
                 else "",
@@ -84,12 +86,10 @@ def achieved_rows(case: ComparedCase) -> list[dict[str, str]]:
     return rows
 
 
-def _shown(predicted: float, unit: Unit) -> str:
-    """A predicted number, with the digits of a prediction where it follows from a time."""
+def _shown(predicted: float, unit: Unit, digits: int) -> str:
+    """A predicted number, with the digits of its time where it follows from one."""
     counted = unit in {"count", "bytes", "flops"}
-    return units.formatted(
-        predicted if counted else units.rounded(predicted, DIGITS_OF_TIMES), unit
-    )
+    return units.formatted(predicted if counted else units.rounded(predicted, digits), unit)
 
 
 def _figures(case: ComparedCase, name: str) -> tuple[Figure, float | None]:
@@ -107,6 +107,7 @@ def _card(
     predicted: float | None,
     unit: Unit,
     *,
+    digits: int,
     basis: str,
     meaning: str,
 ) -> MeasuredCard:
@@ -114,7 +115,7 @@ def _card(
     if predicted is not None:
         ratio = units.ratio(measured.value / predicted) if measured.value and predicted else ""
         name = basis.split(",", maxsplit=1)[0].removesuffix(" bytes")
-        value = _shown(predicted, unit) if basis.startswith(PREDICTED) else None
+        value = _shown(predicted, unit, digits) if basis.startswith(PREDICTED) else None
         counterpart = f"{name} {value or units.formatted(predicted, unit)}" + (
             f" ({ratio})" if ratio else ""
         )

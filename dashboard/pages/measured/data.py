@@ -11,6 +11,7 @@ from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.layers.numbers import Number
 from costmodel.recordings.quantities import QUANTITIES, Unit
 from costmodel.recordings.recording import Case, Recording
+from costmodel.show.told_times import digits_of
 from costmodel.validation.case_attribution import CaseAttribution, case_attribution
 from costmodel.validation.case_prediction import CasePrediction
 from costmodel.validation.counterparts import PREDICTED, UNPREDICTED
@@ -145,7 +146,7 @@ def sentence(case: ComparedCase) -> str:
     else:
         text += f"measured {units.seconds(row.measured)}"
     if row.predicted is not None and row.basis.startswith(PREDICTED):
-        seconds = units.rounded(float(row.predicted), DIGITS_OF_TIMES)
+        seconds = units.rounded(float(row.predicted), digits_of(case.side.times))
         predicted = f"predicted {units.seconds(seconds)}"
         text += (
             f"; {predicted}" if row.ratio is None else f", {units.ratio(row.ratio)} the {predicted}"
