@@ -78,6 +78,13 @@ def _select(
     ]
 
 
+def held_out_points(quantity: str, phase: str, backend: str) -> list[Point]:
+    """The measured points of one quantity; none as long as nothing is measured."""
+    if None in _committed():
+        return []
+    return _select(_points(), quantity, phase, backend)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 

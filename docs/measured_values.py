@@ -10,6 +10,8 @@ from statistics import median, quantiles
 
 from costmodel.inputs.workload import Phase
 from costmodel.recordings.error_measures import Errors, errors_of
+from docs.held_out import held_out_points
+from docs.held_out_targets import off
 from docs.recorded import MeasuredCase, decode, prefill, ratio, recorded
 from docs.tables import BATCHES, DENSE, LARGE, PROMPTS, SMALL, counts_equal
 from docs.wording import listed, span
@@ -21,7 +23,7 @@ REPLAYED = ((DENSE, 1), ("ultramem-227m-1.2b", 16), (LARGE[0], 1))  # of "What a
 
 def measured_values() -> dict[str, str]:
     """All of them."""
-    return cases() | reads() | errors() | pairs() | gaps() | causes() | repeats()
+    return cases() | reads() | errors() | held_out() | pairs() | gaps() | causes() | repeats()
 
 
 def cases() -> dict[str, str]:
@@ -83,6 +85,24 @@ def errors() -> dict[str, str]:
         "energy_decode_median": f"{_errors('energy_j', 'decode').median:.2f}",
         "moe_prefill_most": f"{max(moe):.1f}",
     }
+
+
+def held_out() -> dict[str, str]:
+    """The errors of held-out models, once they are measured."""
+    found = {}
+    for phase in ("decode", "prefill"):
+        for backend in ("torch", "fused"):
+            of = held_out_points("graph_s", phase, backend)
+            mape = errors_of([point.ratio for point in of]).mape if of else None
+            text = "not measured" if mape is None else f"{100 * mape:.1f} %"
+            found[f"held_out_{phase}_{backend}"] = text
+    reads = [
+        point
+        for phase in ("torch", "fused")
+        for point in held_out_points("hbm_read_bytes", "decode", phase)
+    ]
+    found["held_out_reads_worst"] = f"{100 * max(off(reads)):.0f} %" if reads else "not measured"
+    return found
 
 
 def pairs() -> dict[str, str]:

@@ -30,7 +30,7 @@ def is_anchor(name: str) -> bool:
 
 def loops_of(values: Sequence[Loop]) -> list[EnergyLoop]:
     """The loops that JSON values hold."""
-    return [TypeAdapter(EnergyLoop).validate_python(value) for value in values]
+    return TypeAdapter(list[EnergyLoop]).validate_json(json.dumps(list(values)))
 
 
 def read_card(command: Sequence[str] = COMMAND) -> list[Loop]:
