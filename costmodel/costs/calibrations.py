@@ -153,6 +153,7 @@ def _with_leaves(kernels: Curves, path: Path) -> Curves:
                 for leaf, nodes in fitted.nodes.items()
             },
             spreads=fitted.spreads,
+            step_share=fitted.step_share,
         )
         for name, fitted in fit.backends.items()
     }

@@ -252,7 +252,7 @@ def _by_leaves(
         spreads.append((operator.leaf, operator.count * time.seconds, spread))
         graph = graph + operator.count * time.seconds
         routing = routing + operator.count * chooses
-    return tuple(times), graph, routing, step_spread(spreads, graph)
+    return tuple(times), graph, routing, step_spread(spreads, graph, leaves.step_share)
 
 
 def _outside_s(leaves: LeafTimes, operators: Sequence[Operator], kernels: StepKernels) -> float:

@@ -37,13 +37,17 @@ class LeafTimes:
 
     `spreads` are standard deviations of ln(measured / predicted) on shapes that the fit had not
     seen, by leaf, next to a measured point; "" is that of all leaves. A leaf whose number of
-    kernels varies has one of each number too (`residuals.classed`), where measured.
+    kernels varies has one of each number too (`residuals.classed`), where measured. Steps of
+    left-out shapes kept within `step_share` of what their leaves' spreads say together: a leaf's
+    spread comes from shapes of any size, and large leaves, which make up a step, are predicted
+    better than small ones.
     """
 
     parameters: Parameters
     keeps: bool  # whether the backend keeps what passes between parts on the chip
     nodes: Mapping[str, Nodes] = field(default_factory=dict)
     spreads: Mapping[str, float] = field(default_factory=dict)
+    step_share: float = 1.0
     formats: Mapping[str, Parameters] = field(default_factory=dict)  # `Operator.computes_in`
 
     def parts_s(
@@ -128,7 +132,9 @@ def _further(octaves: Number) -> Number:
     return (1 + (octaves / FAR) ** 2) ** 0.5
 
 
-def step_spread(seconds: Sequence[tuple[str, Number, Number]], total: Number) -> Number:
+def step_spread(
+    seconds: Sequence[tuple[str, Number, Number]], total: Number, share: float = 1.0
+) -> Number:
     """The standard deviation of ln(time) of a step.
 
     All layers of a leaf are one error, errors of different leaves are independent; what holds of a
@@ -137,11 +143,19 @@ def step_spread(seconds: Sequence[tuple[str, Number, Number]], total: Number) ->
     Args:
         seconds: Leaf, seconds of all its layers, and the spread of one layer's ln(time).
         total: Seconds of the step.
+        share: `LeafTimes.step_share`.
     """
+    return (
+        (share * leaves_spread(seconds, total)) ** 2 + sum(of**2 for of in OF_STEP.values())
+    ) ** 0.5
+
+
+def leaves_spread(seconds: Sequence[tuple[str, Number, Number]], total: Number) -> Number:
+    """As `step_spread`, of the leaves alone."""
     by_leaf: dict[str, Number] = {}
     for leaf, each, spread in seconds:
         by_leaf[leaf] = by_leaf.get(leaf, 0.0) + each * spread
     variance: Number = 0.0
     for error in by_leaf.values():
         variance = variance + (error / total) ** 2
-    return (variance + sum(share**2 for share in OF_STEP.values())) ** 0.5
+    return variance**0.5

@@ -34,7 +34,8 @@ class FittedBackend:
     """What was fitted of one backend.
 
     `spreads` are standard deviations of ln(measured / predicted) by leaf on shapes left out of the
-    fit; that of "" is over all leaves.
+    fit; that of "" is over all leaves. `step_share` is what share of them nine steps of left-out
+    shapes in ten kept within.
     """
 
     source: Label  # the file's name
@@ -45,6 +46,7 @@ class FittedBackend:
     shapes: Annotated[int, Field(ge=1, le=1024)]
     parameters: Annotated[dict[Label, Positive], Field(max_length=256)]
     spreads: Annotated[dict[str, Positive], Field(min_length=1, max_length=256)]
+    step_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     nodes: Annotated[dict[Label, tuple[FittedNode, ...]], Field(max_length=256)]
 
     def __post_init__(self) -> None:

@@ -82,6 +82,8 @@ def test_layers_of_a_leaf_are_one_error_and_leaves_are_independent() -> None:
     found = step_spread([("a", 3.0, 0.1), ("a", 3.0, 0.1), ("b", 2.0, 0.2)], 8.0)
     of_step = sum(share**2 for share in OF_STEP.values())
     assert found == pytest.approx(sqrt((0.6**2 + 0.4**2) / 64 + of_step))
+    half = step_spread([("a", 6.0, 0.1), ("b", 2.0, 0.2)], 8.0, share=0.5)
+    assert half == pytest.approx(sqrt((0.6**2 + 0.4**2) / 4 / 64 + of_step))
 
 
 def test_scaling_changes_rates_and_keeps_launches() -> None:

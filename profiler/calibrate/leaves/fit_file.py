@@ -20,12 +20,15 @@ from costmodel.backends import BACKENDS
 from costmodel.costs.calibrations import FOLDER
 from costmodel.costs.intervals import COVERAGE, NORMAL
 from costmodel.costs.kernel_times import LEAVES
+from costmodel.costs.leaf_times import leaves_spread
 from costmodel.costs.residuals import FAR, Nodes, classed, features_of
 from costmodel.recordings.leaf_calibration import load_leaf_calibration
 from profiler.calibrate.leaves.fit import FIXED, fitted, predicted_s
 from profiler.calibrate.leaves.points import Point, points_of
 
 FEWEST_SHAPES = 3  # of a number of kernels that has a spread of its own
+LAYERS = 16  # of a step that left-out leaves are put together to
+ENDS = ("embed", "final_norm", "lm_head", "{final_norm,lm_head}")  # once in a step
 FEWEST = 6  # points of a leaf that has a spread of its own
 FOLDS = 13  # of shapes, whose families repeat every 12; each fit begins at that of all shapes
 FOLD_ROUNDS = 8
@@ -128,6 +131,36 @@ def spreads_of(held: Sequence[HeldOut]) -> dict[str, float]:
     }
 
 
+def step_share_of(held: Sequence[HeldOut], spreads: Mapping[str, float]) -> float:
+    """What share of the leaves' spreads together nine steps of left-out shapes in ten keep within.
+
+    A step of a shape has `LAYERS` of each leaf in its layers, and one of those beside them.
+    """
+    shapes: dict[int, list[HeldOut]] = defaultdict(list)
+    for each in held:
+        shapes[each.point.shape].append(each)
+    reached = []
+    for of in shapes.values():
+        counts = [1 if each.point.leaf in ENDS else LAYERS for each in of]
+        taken = [n * each.point.measured_s for n, each in zip(counts, of, strict=True)]
+        times = [s / math.exp(each.error) for s, each in zip(taken, of, strict=True)]
+        leaves = [
+            (each.point.leaf, seconds, _spread_of(each, spreads))
+            for each, seconds in zip(of, times, strict=True)
+        ]
+        error = math.log(sum(taken) / sum(times))
+        reached.append(abs(error) / (NORMAL * float(leaves_spread(leaves, sum(times)))))
+    return min(1.0, float(np.quantile(reached, COVERAGE)))
+
+
+def _spread_of(held: HeldOut, spreads: Mapping[str, float]) -> float:
+    """The widest of the operators of a point, as far as it was from a node."""
+    return math.sqrt(1 + (held.distance / FAR) ** 2) * max(
+        spreads.get(classed(operator.leaf, n), spreads.get(operator.leaf, spreads[""]))
+        for operator, n in zip(held.point.operators, held.point.launches, strict=True)
+    )
+
+
 def fit_table(path: Path, say: Callable[[str], None]) -> tuple[str, dict[str, Any]]:
     """The backend of a calibration, and what is fitted of it, as the file holds it."""
     calibration = load_leaf_calibration(path)
@@ -138,6 +171,7 @@ def fit_table(path: Path, say: Callable[[str], None]) -> tuple[str, dict[str, An
     report(calibration.backend, held, say)
     nodes = nodes_of(points, [_error(parameters, point, keeps=keeps) for point in points])
     machine = calibration.sessions[0].machine
+    spreads = {leaf: round(spread, 4) for leaf, spread in spreads_of(held).items()}
     rounded = {name: float(f"{value:.5g}") for name, value in {**FIXED, **parameters}.items()}
     return calibration.backend, {
         "source": path.name,
@@ -147,7 +181,8 @@ def fit_table(path: Path, say: Callable[[str], None]) -> tuple[str, dict[str, An
         "torch": machine.torch,
         "shapes": len({point.shape for point in points}),
         "parameters": rounded,
-        "spreads": {leaf: round(spread, 4) for leaf, spread in spreads_of(held).items()},
+        "spreads": spreads,
+        "step_share": round(step_share_of(held, spreads), 3),
         "nodes": {
             leaf: [
                 {"at": [round(float(x), 3) for x in at], "error": round(float(error), 4)}
