@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from costmodel.costs.energy_fit import COPY, NOTHING, PRODUCT
 from costmodel.recordings.energy_loop import EnergyLoop
+from costmodel.strict import validated
 from profiler.instruments.process import LineProcess, WorkerLostError
 
 TIMEOUT_S = 120.0
@@ -29,8 +30,12 @@ def is_anchor(name: str) -> bool:
 
 
 def loops_of(values: Sequence[Loop]) -> list[EnergyLoop]:
-    """The loops that JSON values hold."""
-    return TypeAdapter(list[EnergyLoop]).validate_json(json.dumps(list(values)))
+    """The loops that JSON values hold.
+
+    Raises:
+        InputError: One is not as `main` prints it.
+    """
+    return [validated(EnergyLoop, dict(value), where="card") for value in values]
 
 
 def read_card(command: Sequence[str] = COMMAND) -> list[Loop]:

@@ -67,8 +67,8 @@ def test_a_card_that_draws_more_in_every_loop_takes_so_much_more() -> None:
     usual = of_card(loops_of(loops), models)
     assert {each.quantity for each in usual} == {"energy_j"}
     for loop in loops:
-        energy = loop["energy_j"]
-        loop["energy_j"] = energy | {name: 1.1 * energy[name] for name in ("median", "q1", "q3")}
+        spread = loop["energy_j"]
+        loop["energy_j"] = spread | {name: 1.1 * spread[name] for name in ("median", "q1", "q3")}
     more = of_card(loops_of(loops), models)
     ratios = [one.value / other.value for one, other in zip(more, usual, strict=True)]
     assert ratios[: len(ratios) // 2] == pytest.approx([1.1] * (len(ratios) // 2))

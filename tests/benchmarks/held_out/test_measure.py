@@ -18,6 +18,8 @@ from benchmarks.held_out.journal import Journal, read_events
 from benchmarks.held_out.measure import ORDER, Instruments, measure, part_recordings, pending
 from benchmarks.held_out.shapes import HeldOutModel
 from benchmarks.held_out.summary import summary, summary_text
+from costmodel.costs.calibrations import FOLDER
+from costmodel.costs.kernel_times import LEAVES
 from costmodel.errors import InputError
 from costmodel.recordings.quantities import RunName
 from profiler.calibrate.leaves.energy_loops import loads
@@ -38,6 +40,11 @@ COMMITMENT = Commitment(
     digests={"shapes": "0"},
     predictions=(),
 )
+LOOPS = [
+    loop
+    for loop in json.loads((FOLDER / f"h200{LEAVES}.json").read_text())["loops"]
+    if is_anchor(loop["name"])
+]
 STEADY: Readings = dict.fromkeys(NAMES, 1e-3)
 HOUR_S = 3600.0
 
@@ -61,7 +68,9 @@ def run(
     left_s: float = HOUR_S,
 ) -> tuple[bool, list[str]]:
     said: list[str] = []
-    instruments = Instruments(worker=(*fake_worker.COMMAND, *tricks), anchors=reads, card=list)
+    instruments = Instruments(
+        worker=(*fake_worker.COMMAND, *tricks), anchors=reads, card=LOOPS.copy
+    )
     return measure(journal, (MODEL,), monotonic() + left_s, said.append, instruments), said
 
 
@@ -115,6 +124,9 @@ def test_all_parts_in_order_and_a_summary(tmp_path: Path) -> None:
         (second, "hbm_read_bytes"): 1,
         (second, "energy_j"): 1,
     }
+    assert journal.card == LOOPS
+    anchored = json.loads(summary_text(summary(journal, (MODEL,))))["of_card"]
+    assert {each["quantity"] for each in anchored} == {"energy_j"}
 
 
 @pytest.mark.usefixtures("two_parts")
