@@ -250,6 +250,33 @@ def _names(of: Iterable[Point]) -> list[str]:
 
 
 @_if_measured
+def void() -> str:
+    """Errors of what void parts alone measured; they count for nothing."""
+    commitment, measured = _committed()
+    assert commitment is not None
+    assert measured is not None
+    counted = {(p.model.name, p.backend, p.case, p.quantity) for p in _points()}
+    rows = []
+    for predictions, words in (
+        (commitment.predictions, ""),
+        (anchored(measured), ", with the card's own loops"),
+    ):
+        found = [
+            p
+            for p in points(measured, predictions, held_out_models(), of="void_values")
+            if (p.model.name, p.backend, p.case, p.quantity) not in counted
+        ]
+        for quantity, phase, backend in product(QUANTITIES, ("decode", "prefill"), BACKENDS):
+            of = _select(found, quantity, phase, backend)
+            if of:
+                rows.append((f"`{quantity}`", f"{phase}, {backend}{words}", *_error_cells(of)))
+    if not rows:
+        return "Nothing was measured in void parts alone.\n"
+    head = ("quantity", "of void parts", "cases", "MAPE", "95 %, over shapes", "log error", "worst")
+    return markdown(head, rows, text=2)
+
+
+@_if_measured
 def pairs() -> str:
     """Who is faster in each pair, measured and predicted, and at which batches that turns."""
     rows = []
@@ -329,6 +356,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "held_out_runs": runs,
     "held_out_targets": targets,
     "held_out_errors": errors,
+    "held_out_void": void,
     "held_out_intervals": intervals,
     "held_out_pairs": pairs,
     "held_out_cases": cases,

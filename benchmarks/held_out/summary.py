@@ -56,14 +56,14 @@ class Point:
 
 
 def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
-    """The whole measurement; only parts that count give values, the others stay on record.
+    """The whole measurement; only parts that count give `values`, the others `void_values`.
 
     With the card's energy loops, `of_card` holds the energies that the committed predictor gives
     with them.
     """
     models = tuple(models)
     names = {model.model.name: model.name for model in models}
-    values: dict[tuple[str, str, str, str], list[float]] = {}
+    values: dict[bool, dict[tuple[str, str, str, str], list[float]]] = {True: {}, False: {}}
     sessions, parts = [], []
     for part in journal.parts:
         parts.append(asdict(part) | {"moved": part.moved, "counts": part.counts})
@@ -73,14 +73,14 @@ def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
                 stated |= {"name": session.machine.name, "driver": session.machine.driver}
                 if stated not in sessions:
                     sessions.append(stated)
-            for case in recording.cases if part.counts else ():
+            for case in recording.cases:
                 for run in case.runs.values():
                     name = names[recording.model.name]
                     for quantity, of_run in QUANTITIES.items():
                         reading = run.step.get(quantity)
                         if of_run == part.run and isinstance(reading, Spread):
                             key = name, backend, case.workload.label, quantity
-                            values.setdefault(key, []).append(reading.median)
+                            values[part.counts].setdefault(key, []).append(reading.median)
     begun = journal.events[0]
     return {
         "schema_version": 1,
@@ -90,16 +90,21 @@ def summary(journal: Journal, models: Iterable[HeldOutModel]) -> dict[str, Any]:
         "parts": parts,
         "card": journal.card,
         "of_card": [asdict(each) for each in of_card(loops_of(journal.card), models)],
-        "values": [
-            {"model": m, "backend": b, "case": c, "quantity": q, "medians": medians}
-            for (m, b, c, q), medians in values.items()
-        ],
+        "void_values": _rows(values[False]),
+        "values": _rows(values[True]),
     }
+
+
+def _rows(values: Mapping[tuple[str, str, str, str], list[float]]) -> list[dict[str, Any]]:
+    return [
+        {"model": m, "backend": b, "case": c, "quantity": q, "medians": medians}
+        for (m, b, c, q), medians in values.items()
+    ]
 
 
 def summary_text(table: Summary) -> str:
     """The file's text, a value on a line."""
-    long = ("of_card", "values")
+    long = ("of_card", "void_values", "values")
     rest = {name: value for name, value in table.items() if name not in long}
     text = json.dumps(rest, indent=1, allow_nan=False).removesuffix("\n}")
     for name in long:
@@ -119,13 +124,19 @@ def anchored(measured: Summary) -> tuple[Predicted, ...]:
 
 
 def points(
-    measured: Summary, predictions: Iterable[Predicted], models: Iterable[HeldOutModel]
+    measured: Summary,
+    predictions: Iterable[Predicted],
+    models: Iterable[HeldOutModel],
+    of: str = "values",
 ) -> tuple[Point, ...]:
-    """Every measured value that a prediction (not a bound of time) was committed for."""
+    """Every measured value that a prediction (not a bound of time) was committed for.
+
+    Of the parts that count, or `of` "void_values" those of the others.
+    """
     by_name = {model.name: model for model in models}
     predicted = {(p.model, p.backend, p.case, p.quantity): p for p in predictions}
     found = []
-    for value in measured["values"]:
+    for value in measured[of]:
         model = by_name[value["model"]]
         key = value["model"], value["backend"], value["case"], value["quantity"]
         stated = predicted.get(key)

@@ -56,6 +56,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     part = {"folder": "01-time-1", "started": "2026-01-02T00:00:00Z", "counts": False}
     summary = {"parts": [part | {"moved": {"copy": 0.031}}], "values": values, "of_card": anchored}
+    summary["void_values"] = [values[0] | {"backend": "fused", "medians": [1.0]}]
     for table in (held_out._points, held_out._anchored):
         table.cache_clear()
     monkeypatch.setattr(held_out, "_committed", lambda: (commitment, summary))
