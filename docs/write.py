@@ -11,8 +11,8 @@ Three parts of a page are generated; the rest is written by hand.
 - A `console` block whose first line is its only command: what that command prints. A block of
   several commands lists them without output.
 
-The picture of the README is drawn too, and the rows of the worst predictions are written. Tests
-compare all of it with the committed pages.
+The picture of the README is drawn too, and the rows of held-out steps and of the worst predictions
+are written. Tests compare all of it with the committed pages.
 """
 
 import re
@@ -29,6 +29,7 @@ from docs.commands import printed
 from docs.fused_steps import TABLES as FUSED_TABLES
 from docs.fused_steps import fused_values
 from docs.held_out import TABLES as HELD_OUT
+from docs.held_out_steps import main as write_held_out_steps
 from docs.host_tables import TABLES as HOST_TABLES
 from docs.measured_values import measured_values
 from docs.mechanisms import TABLES as MECHANISMS
@@ -113,7 +114,8 @@ def _console(match: re.Match[str]) -> str:
 
 
 def main() -> None:
-    """Write all pages, the picture, and the worst predictions."""
+    """Write all pages, the picture, the held-out steps and the worst predictions."""
+    write_held_out_steps()
     write_worst_predictions()
     PICTURE.write_text(picture(), encoding="utf-8")
     for page in PAGES:

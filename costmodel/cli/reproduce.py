@@ -32,16 +32,27 @@ def reproduce(
             " measured figures and the verdict that follows from them.",
         ),
     ] = False,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out",
+            help="How accurate predictions are: models that were predicted before an H200 measured"
+            " them, with errors, intervals and every step.",
+        ),
+    ] = False,
     as_json: JsonOpt = False,
     csv: CsvOpt = None,
     force: ForceOpt = False,
     as_markdown: MarkdownOpt = False,
 ) -> None:
     """Published and hand-derived numbers beside ours, each with its convention."""
-    if public and claims:
-        raise InputError("--claims: goes without --public; each is an answer of its own")
+    named = {"--public": public, "--claims": claims, "--held-out": held_out}
+    given = [option for option, is_given in named.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"{given[1]}: goes without {given[0]}; each is an answer of its own")
     file = csv_file(csv, force=force, as_json=as_json, as_markdown=as_markdown)
-    answer = _measured if public else _claimed if claims else _printed
+    answers = {"--public": _measured, "--claims": _claimed, "--held-out": _held_out}
+    answer = answers[given[0]] if given else _printed
     answer(as_json=as_json, as_markdown=as_markdown, csv=file)
 
 
@@ -74,6 +85,22 @@ def _claimed(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> Non
         data=lambda: claims_json(answers()),
         records=lambda: claims_records(answers()),
         tables=lambda: claims_tables(answers()),
+    )
+
+
+def _held_out(*, as_json: bool, as_markdown: bool, csv: OutputFile | None) -> None:
+    """Held-out steps, predicted and measured."""
+    from costmodel.questions.claims.held_out import held_out
+    from costmodel.show.tables.held_out import held_out_tables
+
+    print_output(
+        as_json=as_json,
+        as_markdown=as_markdown,
+        csv=csv,
+        data=lambda: asdict(held_out()),
+        records=lambda: map(asdict, held_out().steps),
+        tables=held_out_tables,
+        indent=None,
     )
 
 

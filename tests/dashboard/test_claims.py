@@ -6,12 +6,17 @@ from itertools import pairwise
 
 import pytest
 
+from benchmarks.held_out.commitment import committed
+from benchmarks.held_out.summary import committed_summary
 from costmodel import units
 from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer, claims
-from costmodel.questions.claims.parity import HELD_OUT, parity
+from costmodel.questions.claims.held_out import FILE as HELD_OUT
+from costmodel.questions.claims.held_out import QUANTITIES, accuracies, held_out
+from costmodel.show.tables.held_out import sentence
 from dashboard.app.widgets import plain
 from dashboard.pages.claims import charts, data, worst
+from docs.held_out_steps import text as held_out_text
 from docs.worst_predictions import FILE, WORST_LEAVES, text
 from tests.commands import output
 from tests.dashboard.pages import opened
@@ -52,25 +57,55 @@ def test_public_rows_are_drawn_and_filtered() -> None:
     assert "No row is of all that is chosen." in [text.value for text in at.text]
 
 
-@pytest.mark.parametrize("quantity", data.QUANTITIES)
-def test_accuracy_says_what_is_not_measured_yet(quantity: str) -> None:
-    at = opened("claims", cl_part=data.ACCURACY, cl_quantity=quantity)
-    assert at.info[0].value == HELD_OUT
-    shown = at.dataframe[0].value
-    assert len(shown) == len(data.points(quantity))
-    ratios = [point.ratio for point in data.points(quantity)]
-    assert max(ratios[0], 1 / ratios[0]) == max(max(one, 1 / one) for one in ratios)
+@pytest.mark.parametrize("quantity", ["time", "HBM bytes read"])
+@pytest.mark.parametrize("backend", ["all", "fused"])
+def test_held_out_steps_are_drawn_with_their_intervals_the_worst_first(
+    quantity: str, backend: str
+) -> None:
+    at = opened("claims", cl_part=data.ACCURACY, cl_quantity=quantity, cl_backend=backend)
+    steps = [
+        step
+        for step in held_out().steps
+        if step.quantity == QUANTITIES[quantity] and backend in {"all", step.backend}
+    ]
+    errors, shown = (frame.value for frame in at.dataframe)
+    assert at.title[0].value.startswith(f"Predicted {quantity} of models never seen is off by ")
+    assert len(errors) == len(accuracies(QUANTITIES[quantity])) == 4
+    assert len(shown) == len(steps)
+    worst_ratio = max((step.ratio for step in steps), key=lambda ratio: max(ratio, 1 / ratio))
+    assert shown["Measured / predicted"][0] == units.ratio(worst_ratio)
+    assert list(shown["Within"]).count("NO") == sum(step.within is False for step in steps)
+
+
+def test_energy_of_held_out_models_is_not_measured_and_says_so() -> None:
+    at = opened("claims", cl_part=data.ACCURACY, cl_quantity="energy")
+    assert at.title[0].value == plain(sentence("energy"))
+    assert sentence("energy") == "Predicted energy of models never seen: not measured yet"
+    assert "Not measured yet: energy." in at.info[0].value.replace("\\", "")
+    assert not at.dataframe
 
 
 def test_every_point_and_every_row_is_in_its_chart() -> None:
     bounds = data.chosen({"gpu": "b300", "engine": data.EVERY, "model": data.EVERY})
     drawn = charts.shares(bounds).data
     assert sum(len(trace.x) for trace in drawn) == len(bounds)
-    times = data.points("time")
-    *models, line = charts.parity(times).data
-    assert sum(len(trace.x) for trace in models) == len(times)
-    assert line.x == line.y
-    assert len(times) + len(data.points("energy")) == len(parity())
+    steps = held_out().select("graph_s")
+    kinds = charts.held_out(steps).data
+    assert sum(len(trace.x) for trace in kinds) == len(steps)
+    drawn_low = [
+        (y - below) * x
+        for trace in kinds
+        for x, y, below in zip(trace.x, trace.y, trace.error_y.arrayminus, strict=True)
+    ]
+    assert sorted(drawn_low) == pytest.approx(sorted(step.low for step in steps if step.low))
+
+
+def test_held_out_steps_are_those_of_the_committed_measurement() -> None:
+    """The remedy: `python -m docs.held_out_steps`."""
+    commitment, measured = committed(), committed_summary()
+    assert commitment is not None
+    assert measured is not None
+    assert HELD_OUT.read_text() == held_out_text(commitment, measured)
 
 
 @pytest.mark.parametrize("answer", answers(), ids=list(claims()))

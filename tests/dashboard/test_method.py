@@ -43,8 +43,11 @@ RULE = "a rule of the placement, which its error names"
 DIVIDED = "divides by the rules of the mesh: costmodel/layers/mesh.py names their sources"
 WITHOUT_SOURCE = {
     **dict.fromkeys(("step_energy_j", "fitted", "of_card"), OURS),  # of energy
-    **dict.fromkeys(("hbm_traffic", "region_traffic", "step_spread", "part_s"), OURS),
+    **dict.fromkeys(
+        ("hbm_traffic", "region_traffic", "step_spread", "leaves_spread", "part_s"), OURS
+    ),
     "features_of": NO_FORMULA,
+    "classed": NO_FORMULA,
     "leaf_regions": SUMS,
     "unknown_traffic": BEYOND,
     "along_gpus": NO_FORMULA,

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer, by_parts, claims
 from costmodel.questions.claims.figures import alike, measured, value
 from costmodel.questions.claims.paper import fewer_experts
-from costmodel.questions.claims.parity import errors, parity
 from costmodel.questions.claims.variants import (
     BASE,
     COUNTS,
@@ -138,13 +136,6 @@ def test_ratios_that_were_known_before(claim: str, what: str, ratio: float) -> N
     found = [figure.ratio for figure in answer_of(claim).figures if figure.what == what]
     assert found
     assert found[-1] == pytest.approx(ratio, abs=0.005)
-
-
-def test_errors_by_hand() -> None:
-    times = tuple(point for point in parity() if point.quantity == "graph_s")
-    twice = tuple(replace(times[0], measured=m, predicted=2.0) for m in (1.0, 4.0))
-    assert errors(twice).log_error == pytest.approx(1.0)
-    assert errors(twice).mape == pytest.approx((1.0 + 0.5) / 2)
 
 
 def test_the_command_tells_the_same(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from costmodel.costs.quantities.requests import REQUEST_QUANTITIES
 from costmodel.costs.totals import kept_bytes
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import CHECKPOINT, MAX_CONTEXT, Workload
+from costmodel.questions.claims.held_out import NOT_HELD, held, of_calibration
 from costmodel.questions.request import Request
 from costmodel.routing.by_population import ngram_law_of, routing_of
 from costmodel.routing.popularity import UNIFORM_OVERSTATES, Uniform
@@ -141,12 +142,20 @@ def calibration_note(prediction: Prediction, *, interval: bool = True) -> tuple[
     transfer = prediction.time.transfer
     return (
         predicted_by(curves) if transfer is None else transferred_by(transfer),
-        *(interval_note(prediction.time) if interval else ()),
+        *(interval_note(prediction.time, _held(prediction, curves)) if interval else ()),
         *((TRANSFERRED,) if recurrent else ()),
     )
 
 
-def interval_note(time: StepTime) -> tuple[str, ...]:
+def _held(prediction: Prediction, curves: Curves) -> str:
+    """How often such intervals held on models that no fit had seen."""
+    workload = prediction.workload
+    if workload.phase != "decode" or curves.transfer is not None:
+        return NOT_HELD
+    return held(workload.backend, curves.name)
+
+
+def interval_note(time: StepTime, so_far: str) -> tuple[str, ...]:
     """The interval about the predicted time, in two digits; nothing where there is none."""
     if time.interval_s is None:
         return ()
@@ -155,7 +164,7 @@ def interval_note(time: StepTime) -> tuple[str, ...]:
         rests += ", and by how far one engine's share of the bound differs between GPUs and formats"
     note = (
         f"The step takes {interval_words(time.interval_s)}. Such an interval is meant to hold"
-        f" {COVERAGE:.0%} of the time, by {rests}; on whole models that is not measured."
+        f" {COVERAGE:.0%} of the time, by {rests}; {so_far}."
     )
     return (note,)
 
@@ -182,13 +191,12 @@ TRANSFERRED = (
 
 
 def predicted_by(curves: Curves) -> str:
-    """Which calibration it is, and that it claims no accuracy."""
+    """Which calibration it is, and how far its predictions are off."""
     made = curves.calibration
     driver = "" if made.machine.driver is None else f", driver {made.machine.driver}"
     return (
         f"Predicted by calibration {curves.name} ({made.machine.name}{driver}, torch"
-        f" {made.machine.torch}, {curves.measured});"
-        f" no accuracy is claimed: see sparsecost validate."
+        f" {made.machine.torch}, {curves.measured}); {of_calibration(curves.name)}."
     )
 
 

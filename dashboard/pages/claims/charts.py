@@ -1,4 +1,4 @@
-"""The charts of the page `Is it true?`: shares of public rows, predicted against measured."""
+"""The charts of the page `Is it true?`: shares of public rows, held-out steps."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,9 +6,11 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from costmodel import units
 from costmodel.costs.quantities.step import STEP_QUANTITIES
-from costmodel.questions.claims.parity import ParityPoint
+from costmodel.questions.claims.held_out import HeldOutStep
 from costmodel.questions.published.public_bounds import RowBound
+from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
 from dashboard.app.figures import SYMBOLS, colour, framed
 
@@ -46,39 +48,52 @@ def shares(bounds: Sequence[RowBound]) -> go.Figure:
     )
 
 
-def parity(points: Sequence[ParityPoint]) -> go.Figure:
-    """Predicted over measured of each step, one colour for each model; a line where both agree."""
-    by_model: dict[str, list[ParityPoint]] = defaultdict(list)
-    for point in points:
-        by_model[point.model].append(point)
+def held_out(steps: Sequence[HeldOutStep]) -> go.Figure:
+    """Predicted over measured of each step with its interval, one colour for each kind of model.
+
+    A parity plot over its diagonal, the line at 1: in one of both values, each over decades, an
+    error of a tenth could not be seen.
+    """
+    by_kind: dict[str, list[HeldOutStep]] = defaultdict(list)
+    for step in steps:
+        by_kind[step.kind].append(step)
     figure = go.Figure()
-    for index, (model, some) in enumerate(sorted(by_model.items())):
+    for index, (kind, some) in enumerate(sorted(by_kind.items())):
         figure.add_trace(
             go.Scatter(
-                name=escape(model),
+                name=escape(kind),
                 x=[one.measured for one in some],
-                y=[one.predicted for one in some],
+                y=[one.predicted / one.measured for one in some],
+                error_y={
+                    "symmetric": False,
+                    "array": [_beyond(one.high, one) for one in some],
+                    "arrayminus": [-_beyond(one.low, one) for one in some],
+                    "thickness": 1,
+                    "width": 0,
+                },
                 text=[
-                    f"batch {one.batch:,}, context {one.context:,}, {one.routing}" for one in some
+                    f"{escape(one.model)}, {one.backend}, {one.phase}, batch {one.batch:,},"
+                    f" context {one.context:,}"
+                    for one in some
                 ],
-                hovertemplate="%{text}<br>measured %{x:.3g}, predicted %{y:.3g}",
+                hovertemplate="%{text}<br>measured %{x:.3g}, predicted / measured %{y:.3g}",
                 mode="markers",
                 marker=_marker(index),
             )
         )
-    ends = [
-        end(value for one in points for value in (one.measured, one.predicted))
-        for end in (min, max)
-    ]
-    figure.add_trace(go.Scatter(name="both agree", x=ends, y=ends, mode="lines", line=LINE))
-    unit = "s" if points[0].quantity == "graph_s" else "J"
+    figure.add_hline(y=1, line=LINE)
+    quantity = QUANTITIES[steps[0].quantity]
     return framed(
         figure,
-        x_title=f"Measured, {unit} a step",
-        y_title=f"Predicted, {unit} a step",
+        x_title=f"Measured {quantity.title}, {units.scale(quantity.unit)[0]} a step",
+        y_title="Predicted / measured",
         x_log=True,
-        y_log=True,
     )
+
+
+def _beyond(end: float | None, step: HeldOutStep) -> float:
+    """How far an end of the interval is above the prediction, over the measured number."""
+    return 0.0 if end is None else (end - step.predicted) / step.measured
 
 
 def _marker(index: int) -> dict[str, object]:

@@ -10,15 +10,18 @@ from typing import get_args
 
 from costmodel import units
 from costmodel.costs.quantities.quantity import DIGITS_OF_TIMES
+from costmodel.inputs.workload import Backend
 from costmodel.questions.claims.answers import answers
 from costmodel.questions.claims.claim import Answer, Word
-from costmodel.questions.claims.parity import ParityPoint, Quantity, errors, parity
+from costmodel.questions.claims.held_out import HeldOutStep
 from costmodel.questions.published.public_bounds import PublicBounds, RowBound, public_bounds
 from costmodel.questions.published.public_energy import EnergyRow, energy_rows
 from costmodel.questions.published.public_rows import public_rows
 from costmodel.questions.published.public_shares import by_batch, rules
-from costmodel.recordings.error_measures import DEVELOPMENT_SET, LOG_ERROR, MAPE
 from costmodel.show.tables.claims import figure_cells
+from costmodel.show.tables.held_out import HEADERS
+from costmodel.show.tables.held_out import step_cells as held_out_cells
+from costmodel.show.text import capitalised
 
 CLAIMS, PUBLIC, ACCURACY = "claims", "public measurements", "accuracy"
 WORST = "worst predictions"
@@ -26,7 +29,6 @@ PARTS = (CLAIMS, PUBLIC, ACCURACY, WORST)
 EVERY = "all"
 MAX_ROWS = 500  # of a table
 FILTERS = {"gpu": "GPU", "engine": "Engine", "model": "Model"}
-QUANTITIES: dict[str, Quantity] = {"time": "graph_s", "energy": "energy_j"}
 Cells = dict[str, str]
 
 
@@ -178,35 +180,14 @@ def engine_rules() -> tuple[str, ...]:
     return rules(by_batch(public().bounds))
 
 
-def points(quantity: str) -> tuple[ParityPoint, ...]:
-    """Predicted beside measured steps of a quantity, the worst first."""
-    found = [point for point in parity() if point.quantity == QUANTITIES[quantity]]
-    return tuple(sorted(found, key=lambda one: -max(one.ratio, 1 / one.ratio)))
+def backend_named(name: str | None) -> Backend | None:
+    """The backend of a name; None of `EVERY`."""
+    return next((backend for backend in get_args(Backend) if backend == name), None)
 
 
-def parity_sentence(quantity: str) -> str:
-    """How far predictions are from what was measured."""
-    some = points(quantity)
-    error = errors(some)
-    return (
-        f"{len(some):,} decode steps of the {DEVELOPMENT_SET}: predicted {quantity} is"
-        f" {100 * error.mape:.1f} % off by {MAPE}, {100 * error.log_error:.1f} % by {LOG_ERROR}"
-    )
-
-
-def parity_cells(point: ParityPoint) -> Cells:
-    """One step, predicted and measured."""
-    unit: units.Unit = "s" if point.quantity == "graph_s" else "j"
-    return {
-        "Model": point.model,
-        "Batch": units.count(point.batch),
-        "Context": units.count(point.context),
-        "Routing": point.routing,
-        "Predicted": _predicted(point.predicted, unit),
-        "Measured": units.formatted(point.measured, unit),
-        "Measured / predicted": units.ratio(point.ratio),
-        "Source": point.source,
-    }
+def step_cells(step: HeldOutStep) -> Cells:
+    """One held-out step, predicted and measured."""
+    return dict(zip(map(capitalised, HEADERS), held_out_cells(step), strict=True))
 
 
 def _predicted(value: float | None, unit: units.Unit) -> str:

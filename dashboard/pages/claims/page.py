@@ -2,10 +2,12 @@
 
 import streamlit as st
 
-from costmodel.questions.claims.parity import HELD_OUT
+from costmodel.backends import BACKENDS
+from costmodel.questions.claims.held_out import QUANTITIES, held_out
 from costmodel.questions.published.public_rows import public_rows
 from costmodel.questions.published.public_shares import by_batch
 from costmodel.show.tables.claims import NOTES
+from costmodel.show.tables.held_out import accuracy_table, protocol, sentence
 from costmodel.show.tables.public import batch_table, coverage_table, skipped_table
 from dashboard.app.address import linked, one_of
 from dashboard.app.entry import PAGES_FOLDER
@@ -95,24 +97,40 @@ def draw_public() -> None:
 
 
 def draw_accuracy() -> None:
-    """Predicted against measured, worst first; and that nothing is held out yet."""
-    quantity = st.segmented_control(
-        "Quantity",
-        list(data.QUANTITIES),
-        default="time",
-        required=True,
-        **linked("cl_quantity", one_of(data.QUANTITIES), instead="time"),
-    )
-    points = data.points(quantity or "time")
-    st.title(plain(data.parity_sentence(quantity or "time")))
-    st.info(HELD_OUT)
-    chart(
-        charts.parity(points),
-        alt="Predicted against measured, both axes logarithmic; the table below has the points.",
-        key="cl_parity",
-    )
-    st.caption("Decode steps on an H200 in bf16 by plain PyTorch's kernels; the worst first.")
-    table(map(data.parity_cells, points), alt="Predicted and measured steps.", key="cl_points")
+    """Held-out steps: predicted over measured with intervals, worst first."""
+    head = st.container()
+    left, right = st.columns(2)
+    with left:
+        title = st.segmented_control(
+            "Quantity",
+            list(QUANTITIES),
+            default="time",
+            required=True,
+            **linked("cl_quantity", one_of(QUANTITIES), instead="time"),
+        )
+    with right:
+        backend = st.segmented_control(
+            "Backend",
+            [data.EVERY, *BACKENDS],
+            default=data.EVERY,
+            required=True,
+            **linked("cl_backend", one_of([data.EVERY, *BACKENDS]), instead=data.EVERY),
+        )
+    quantity = QUANTITIES[title or "time"]
+    steps = held_out().select(quantity, backend=data.backend_named(backend))
+    head.title(plain(sentence(title or "time")))
+    if steps:
+        chart(
+            charts.held_out(steps),
+            alt="Predicted over measured by measured, with 90 % intervals; a line where both agree;"
+            " the table below has the steps.",
+            key="cl_held_out",
+        )
+        text_table(accuracy_table(quantity), key="cl_accuracy")
+        st.caption(f"{len(steps):,} steps, the worst first.")
+        table(map(data.step_cells, steps), alt="Held-out steps.", key="cl_steps")
+    else:
+        st.info(plain(protocol()))
 
 
 def draw_worst() -> None:
