@@ -57,7 +57,7 @@ def test_public_rows_are_drawn_and_filtered() -> None:
     assert "No row is of all that is chosen." in [text.value for text in at.text]
 
 
-@pytest.mark.parametrize("quantity", ["time", "HBM bytes read"])
+@pytest.mark.parametrize("quantity", ["time as a CUDA graph", "HBM bytes read"])
 @pytest.mark.parametrize("backend", ["all", "fused"])
 def test_held_out_steps_are_drawn_with_their_intervals_the_worst_first(
     quantity: str, backend: str

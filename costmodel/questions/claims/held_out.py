@@ -16,15 +16,13 @@ from costmodel.inputs.files import read_json_object
 from costmodel.inputs.workload import Backend, Phase
 from costmodel.questions.claims.claim import FILE as CLAIMS
 from costmodel.recordings.error_measures import MAPE, Errors, errors_of
+from costmodel.recordings.quantities import QUANTITIES as MEASURED
 from costmodel.strict import STRICT, validated
 
 FILE = CLAIMS.with_name("held_out.json")
 Quantity: TypeAlias = Literal["graph_s", "hbm_read_bytes", "energy_j"]
-QUANTITIES: dict[str, Quantity] = {
-    "time": "graph_s",
-    "HBM bytes read": "hbm_read_bytes",
-    "energy": "energy_j",
-}
+NAMES: tuple[Quantity, ...] = ("graph_s", "hbm_read_bytes", "energy_j")
+QUANTITIES: dict[str, Quantity] = {MEASURED[name].title: name for name in NAMES}
 PAGE = "docs/accuracy.md (Held-out models)"
 TIME: Quantity = "graph_s"
 NOT_HELD = "on whole models that is not measured"

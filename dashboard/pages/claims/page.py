@@ -99,14 +99,15 @@ def draw_public() -> None:
 def draw_accuracy() -> None:
     """Held-out steps: predicted over measured with intervals, worst first."""
     head = st.container()
+    time = next(iter(QUANTITIES))
     left, right = st.columns(2)
     with left:
         title = st.segmented_control(
             "Quantity",
             list(QUANTITIES),
-            default="time",
+            default=time,
             required=True,
-            **linked("cl_quantity", one_of(QUANTITIES), instead="time"),
+            **linked("cl_quantity", one_of(QUANTITIES), instead=time),
         )
     with right:
         backend = st.segmented_control(
@@ -116,9 +117,9 @@ def draw_accuracy() -> None:
             required=True,
             **linked("cl_backend", one_of([data.EVERY, *BACKENDS]), instead=data.EVERY),
         )
-    quantity = QUANTITIES[title or "time"]
+    quantity = QUANTITIES[title or time]
     steps = held_out().select(quantity, backend=data.backend_named(backend))
-    head.title(plain(sentence(title or "time")))
+    head.title(plain(sentence(title or time)))
     if steps:
         chart(
             charts.held_out(steps),
