@@ -14,7 +14,7 @@ from costmodel.errors import InputError, shown
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
 from costmodel.inputs.workload import Workload
-from costmodel.layers.mesh import AskedMesh, Mesh
+from costmodel.layers.mesh import ONE_GPU, AskedMesh, Mesh
 from costmodel.layers.moe import MoeFfn
 
 MOST_CHOSEN = 1024  # GPUs, where they are to be as few as fit
@@ -36,7 +36,11 @@ def with_mesh(
     has_experts = any(isinstance(ffn, MoeFfn) for ffn, _ in model.ffn_groups)
     most_tp = 1 if hardware.node is None else hardware.node.gpus
     reasons: dict[str, None] = {}
+    least = 1  # GPUs that hold what is divided among them, if it divides evenly
     for gpus in _numbers(asked):
+        if gpus < least:
+            reasons[f"{gpus} GPUs have too little memory"] = None
+            continue
         found: list[tuple[Mesh, Bounded]] = []
         for mesh in asked.of(gpus, most_tp=most_tp, has_experts=has_experts):
             chosen = replace(workload, mesh=mesh)
@@ -48,6 +52,10 @@ def with_mesh(
             found.append((mesh, step))
             if not step.memory.fits:
                 reasons[f"{mesh.label} has too little memory"] = None
+            if mesh == ONE_GPU:
+                memory = step.memory
+                divided = memory.weights_bytes + memory.kv_bytes + memory.state_bytes
+                least = -(-int(divided) // int(memory.capacity_bytes))
         fitting = [one for one in found if one[1].memory.fits]
         if fitting or (found and asked.gpus is not None):
             best = min(fitting or found, key=lambda one: _seconds(one[1]))

@@ -5,6 +5,7 @@ Ito's, which colour-blind readers can tell apart. Pages and reports draw the sam
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import plotly.graph_objects as go
@@ -72,11 +73,13 @@ def framed(
     y_log: bool = False,
     height: int = HEIGHT,
     digits: int = DIGITS,
+    layout: Mapping[str, Any] = MappingProxyType({}),
 ) -> go.Figure:
     """The figure with titled axes (units in them), the legend above, and room for its labels.
 
     A trace that says nothing of its own under the pointer says its text, if it has any, and the
-    titles of the axes with its values there, to `digits` significant ones.
+    titles of the axes with its values there, to `digits` significant ones. `layout` counts before
+    all of this: shapes, annotations, ranges, which Plotly takes ten times as long over one by one.
     """
     for trace in figure.data:
         if trace.hovertemplate is None and trace.hoverinfo is None:
@@ -94,8 +97,18 @@ def framed(
         "xaxis": _titled(x_title, log=x_log),
         "yaxis": _titled(y_title, log=y_log),
     }
-    figure.layout = _merged(given, own)  # at once: an update takes ten times as long
+    figure.layout = _merged(_merged(given, own), layout)  # at once: updates take ten times as long
     return figure
+
+
+def level(y: float, words: str = "", **line: object) -> dict[str, Any]:
+    """The layout of a horizontal line across a chart of linear height, with words on its right."""
+    shape = {"type": "line", "xref": "x domain", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
+    told = {"xref": "x domain", "x": 1, "xanchor": "right", "y": y, "yanchor": "bottom"}
+    return {
+        "shapes": [shape],
+        "annotations": [{**told, "text": words, "showarrow": False}] if words else [],
+    }
 
 
 def _merged(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from costmodel.errors import InputError
 from costmodel.inputs.model import ModelConfig
@@ -18,6 +18,8 @@ from costmodel.validation.recorded_routing import chosen_kinds, recorded_routing
 from dashboard.app.recordings import load, matching
 
 Along = Literal["batch", "context"]  # what varies along a chart
+Recorded: TypeAlias = dict[str, Recording]
+"""The recordings of a model, by file name."""
 MEASURED = ("time.predicted_s", "hbm_bytes.compulsory", "energy.predicted_j")  # of a step
 
 
@@ -37,7 +39,7 @@ class Point:
         return f"{self.device}, {self.backend}"
 
 
-def recorded(model: ModelConfig) -> dict[str, Recording]:
+def recorded(model: ModelConfig) -> Recorded:
     """The recordings of a model by file name; a file that cannot be read is left out."""
     recordings = {}
     for name in matching(model):
@@ -77,9 +79,7 @@ def measured_quantity(name: str, workload: Workload) -> tuple[RunName, str] | No
     return known.get(name)
 
 
-def points(
-    recordings: dict[str, Recording], name: str, workload: Workload, axis: Along
-) -> list[Point]:
+def points(recordings: Recorded, name: str, workload: Workload, axis: Along) -> list[Point]:
     """The medians of a quantity along an axis, as recordings of the backend hold it, of any GPU."""
     counterpart = measured_quantity(name, workload)
     if counterpart is None:
@@ -103,14 +103,13 @@ def on_gpu(points: Sequence[Point], hardware_name: str) -> list[Point]:
     return [point for point in points if PRESETS.get(point.device) == hardware_name]
 
 
-def measured_step(model: ModelConfig, workload: Workload, hardware_name: str) -> dict[str, Point]:
+def measured_step(recordings: Recorded, workload: Workload, hardware_name: str) -> dict[str, Point]:
     """What was measured of this very step on this GPU by this backend, by the predicted quantity.
 
     Of several recordings the first one's; empty on several GPUs, of which there is none.
     """
     if workload.mesh != ONE_GPU:
         return {}
-    recordings = recorded(model)
     measured = {}
     for name in MEASURED:
         of_step = [
@@ -124,7 +123,7 @@ def measured_step(model: ModelConfig, workload: Workload, hardware_name: str) ->
 
 
 def left_out(
-    recordings: Sequence[dict[str, Recording]],
+    recordings: Sequence[Recorded],
     name: str,
     workloads: Sequence[Workload],
     axis: Along,
@@ -145,7 +144,7 @@ def _point(x: int, value: float, source: str, recording: Recording, run: Run) ->
     return Point(x=x, value=value, source=source, device=device, backend=run.backend)
 
 
-def distinct_points(recordings: dict[str, Recording], workload: Workload) -> dict[str, list[Point]]:
+def distinct_points(recordings: Recorded, workload: Workload) -> dict[str, list[Point]]:
     """Distinct experts and rows of a layer over batch, as recorded: means over the layers.
 
     The routing and the model make the choices, neither the GPU nor the backend.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from costmodel.inputs.catalog import load_model
-from dashboard.app.measured_points import Point
+from dashboard.app.measured_points import Point, recorded
 from dashboard.app.widgets import plain
 from dashboard.pages.compare import data, decision
 from dashboard.pages.compare.ratio import measured_ratios, ratio_chart
@@ -109,8 +109,10 @@ def test_where_nothing_is_predicted_it_says_what_was_measured_and_where() -> Non
         assert f"{three(runs['time']['step']['graph_s']['median'] * 1e3)} ms ({source})" in text
     (other,) = [one.value for one in page(gpu="b200").info if "Not predicted" in one.value]
     assert "on NVIDIA H200 by the backend torch" in other
-    assert "Measured" not in decision.not_predicted([chosen(hardware="b200", batch=65).predict()])
-    assert not decision.not_predicted([chosen().predict()])
+    elsewhere = chosen(hardware="b200", batch=65).predict()
+    recordings = [recorded(elsewhere.model)]
+    assert "Measured" not in decision.not_predicted([elsewhere], recordings)
+    assert not decision.not_predicted([chosen().predict()], [{}])
 
 
 def test_the_ratio_is_that_of_two_predictions_and_of_two_measured_points() -> None:

@@ -12,7 +12,7 @@ from costmodel.questions.claims.held_out import HeldOutStep
 from costmodel.questions.published.public_bounds import RowBound
 from costmodel.recordings.quantities import QUANTITIES
 from costmodel.show.text import capitalised
-from dashboard.app.figures import SYMBOLS, colour, framed
+from dashboard.app.figures import SYMBOLS, colour, framed, level
 
 BOUND = STEP_QUANTITIES["time.floor_s"].label
 MARK = 7  # pixels
@@ -81,13 +81,13 @@ def held_out(steps: Sequence[HeldOutStep]) -> go.Figure:
                 marker=_marker(index),
             )
         )
-    figure.add_hline(y=1, line=LINE)
     quantity = QUANTITIES[steps[0].quantity]
     return framed(
         figure,
         x_title=f"Measured {quantity.title}, {units.scale(quantity.unit)[0]} a step",
         y_title="Predicted / measured",
         x_log=True,
+        layout=level(1, **LINE),
     )
 
 

@@ -7,6 +7,7 @@ are escaped, since Plotly reads tags in its texts.
 from collections.abc import Sequence
 from html import escape
 from math import log10
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -49,17 +50,9 @@ def main_chart(
         if measured:
             label = f"{escape(grid.model)}, measured"
             figure.add_trace(_measured(label, measured, index, quantity.axis))
-    x_title = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
-    framed(
-        figure,
-        x_title=x_title,
-        y_title=quantity.axis.title,
-        x_log=True,
-        y_log=True,
-        digits=quantity.axis.quantity.digits,
-    )
+    marks: list[tuple[int, str, str]] = []
     if axis == "batch":
-        marks: list[tuple[int, str, str]] = [
+        marks = [
             *(
                 (batch, words, "dash")
                 for advantage in advantages
@@ -71,8 +64,17 @@ def main_chart(
                 if BATCHES[0] <= most <= BATCHES[-1]
             ),
         ]
-        _mark_all(figure, marks)
-    return figure
+    heights = [log10(y) for trace in figure.data for y in trace.y if y]
+    x_title = {"batch": "Batch, sequences", "context": "Context, cached tokens a sequence"}[axis]
+    return framed(
+        figure,
+        x_title=x_title,
+        y_title=quantity.axis.title,
+        x_log=True,
+        y_log=True,
+        digits=quantity.axis.quantity.digits,
+        layout=_marked(marks, heights),
+    )
 
 
 def _measured(label: str, points: Sequence[Point], index: int, axis: Axis) -> go.Scatter:
@@ -97,42 +99,41 @@ def crossovers(advantage: Advantage) -> list[tuple[int, str]]:
     return marks
 
 
-def _mark_all(figure: go.Figure, marks: Sequence[tuple[int, str, str]]) -> None:
-    """Draw vertical lines with their labels, each label on a row of its own above the curves.
+def _marked(marks: Sequence[tuple[int, str, str]], heights: Sequence[float]) -> dict[str, Any]:
+    """The layout of vertical lines with their labels, each on a row of its own above the curves.
 
     A mark is a batch, a label and a dash. A label stands on the inner side of its line. Lines
-    nearer to an edge are higher, so that no label crosses the line of another.
+    nearer to an edge are higher, so that no label crosses the line of another. `heights` are the
+    logarithms of all values of the curves.
     """
     middle = BATCHES[-1] ** 0.5
     rows = [
         *sorted((mark for mark in marks if mark[0] > middle), reverse=True),
         *sorted(mark for mark in marks if mark[0] <= middle),
     ]
+    layout: dict[str, Any] = {"shapes": [], "annotations": []}
     for index, (x, words, dash) in enumerate(rows):
         top = 1 - LABEL_ROW * index
-        figure.add_shape(
-            type="line",
-            x0=x,
-            x1=x,
-            y0=0,
-            y1=top,
-            yref="paper",
-            line={"dash": dash, "color": "#7F7F7F"},
+        line = {"dash": dash, "color": "#7F7F7F"}
+        vertical = {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": top, "yref": "paper"}
+        layout["shapes"].append({**vertical, "line": line})
+        layout["annotations"].append(
+            {
+                "x": log10(x),  # Plotly takes annotations, unlike shapes, in the axis's own scale
+                "y": top,
+                "yref": "paper",
+                "xanchor": "right" if x > middle else "left",
+                "yanchor": "top",
+                "text": words,
+                "showarrow": False,
+            }
         )
-        figure.add_annotation(
-            x=log10(x),  # Plotly takes annotations, unlike shapes, in the axis's own scale
-            y=top,
-            yref="paper",
-            xanchor="right" if x > middle else "left",
-            yanchor="top",
-            text=words,
-            showarrow=False,
-        )
-    heights = [log10(y) for trace in figure.data for y in trace.y if y]
     if rows and heights:
         low, high = min(heights), max(heights)
         room = LABEL_ROW * (len(rows) + 1)
-        figure.update_yaxes(range=[low - (high - low) * EDGE, low + (high - low) / (1 - room)])
+        ends = [low - (high - low) * EDGE, low + (high - low) / (1 - room)]
+        layout["yaxis"] = {"range": ends}
+    return layout
 
 
 def main_alt(grids: Sequence[Grid], name: str, axis: Along, advantages: Sequence[Advantage]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import isclose, lcm
 
+import numpy as np
+
 from costmodel import units
 from costmodel.costs.kernel_times import Curves
 from costmodel.costs.latency import Unknown
@@ -16,10 +18,10 @@ from costmodel.costs.predict import Prediction, predict
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.inputs.hardware import Hardware
 from costmodel.inputs.model import ModelConfig
-from costmodel.inputs.workload import Workload
+from costmodel.inputs.workload import MAX_BATCH, Workload
 from costmodel.layers.mesh import ONE_GPU, Mesh
-from costmodel.questions.compare import Advantage, advantage
-from costmodel.questions.crossings import Metric
+from costmodel.questions.compare import Advantage
+from costmodel.questions.crossings import Metric, Metrics, where_lower
 from costmodel.questions.grid import Grid
 from costmodel.questions.sweep import sweep
 from costmodel.show.axis import Axis
@@ -66,39 +68,45 @@ COMPARED = {  # by the names of the choices, which addresses keep
 
 
 def over(models: Sequence[ModelConfig], selection: Selection, axis: Along) -> list[Grid]:
-    """`_over`, kept: a control of the page does not change it."""
-    return [*_over(tuple(map(Same, models)), selection, axis)]
-
-
-@lru_cache(maxsize=KEPT)
-def _over(same: tuple[Same, ...], selection: Selection, axis: Along) -> list[Grid]:
     """Each model swept over `axis`; the sidebar's batch or context is among the points.
 
     On several GPUs each model keeps the mesh of the sidebar's workload, and batches are those that
     all of these meshes divide.
     """
     workload = selection.workload
-    models = [each.model for each in same]
     meshes = [_mesh(model, selection) for model in models]
     unit = lcm(*(mesh.dp * mesh.pp for mesh in meshes))
-    batches: Sequence[int] = (workload.batch,)
-    contexts: Sequence[int] = (workload.context,)
+    batches: tuple[int, ...] = (workload.batch,)
+    contexts: tuple[int, ...] = (workload.context,)
     if axis == "batch":
-        batches = sorted({*(b for b in BATCHES if not b % unit), workload.batch})
+        batches = tuple(sorted({*(b for b in BATCHES if not b % unit), workload.batch}))
     else:
-        contexts = sorted({*CONTEXTS, workload.context})
+        contexts = tuple(sorted({*CONTEXTS, workload.context}))
     return [
-        sweep(
-            model,
-            replace(workload, mesh=mesh),
-            batches=batches,
-            contexts=contexts,
-            routings=(workload.routing,),
-            hardwares=(selection.hardware,),
-            calibrations=(selection.calibration,),
-        )
+        _swept(Same(model), selection, mesh, batches, contexts)
         for model, mesh in zip(models, meshes, strict=True)
     ]
+
+
+@lru_cache(maxsize=KEPT)
+def _swept(
+    same: Same,
+    selection: Selection,
+    mesh: Mesh,
+    batches: tuple[int, ...],
+    contexts: tuple[int, ...],
+) -> Grid:
+    """One model's steps, kept: neither a control of the page nor another model changes them."""
+    workload = selection.workload
+    return sweep(
+        same.model,
+        replace(workload, mesh=mesh),
+        batches=batches,
+        contexts=contexts,
+        routings=(workload.routing,),
+        hardwares=(selection.hardware,),
+        calibrations=(selection.calibration,),
+    )
 
 
 def _mesh(model: ModelConfig, selection: Selection) -> Mesh:
@@ -183,10 +191,17 @@ def _intervals(
     metric: Metric,
     calibration: Curves | Unknown,
 ) -> tuple[tuple[int, int | None], ...]:
-    """`advantage`, kept: it is the same at every batch."""
-    return advantage(
-        model.model, reference.model, workload, hardware, metric, calibration=calibration
-    )
+    """The batches at which a model needs less, kept: they are the same at every batch."""
+    mine, others = (_metrics(each, workload, hardware, calibration) for each in (model, reference))
+    return where_lower(mine, others, metric, MAX_BATCH)
+
+
+@lru_cache(maxsize=KEPT)
+def _metrics(
+    same: Same, workload: Workload, hardware: Hardware, calibration: Curves | Unknown
+) -> Metrics:
+    """The metrics of one model along the batch, kept: all that it is compared with share them."""
+    return Metrics(same.model, workload, hardware, calibration)
 
 
 def answer(predictions: Sequence[Prediction], grids: Sequence[Grid], name: str) -> str:
@@ -261,12 +276,13 @@ def rows(
     at = chosen.batch if axis == "batch" else chosen.context
     points = [x for x in along(grids[0], axis) if x == at or x in POWERS_OF_4]
     compared = [[values(grid, quantity) for quantity in COMPARED.values()] for grid in grids]
+    fitting = [grid.columns["memory.fits"] for grid in grids]
     cells: list[dict[str, object]] = []
     for x in points:
-        for grid, columns in zip(grids, compared, strict=True):
+        for grid, columns, fits in zip(grids, compared, fitting, strict=True):
             index = along(grid, axis).index(x)
-            fits = "yes" if grid.table()["memory.fits"].flat[index] else "NO"
-            row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": fits}
+            told = "yes" if np.broadcast_to(fits, grid.shape).flat[index] else "NO"
+            row: dict[str, object] = {axis.capitalize(): x, "Model": grid.model, "Fits": told}
             for quantity, column in zip(COMPARED.values(), columns, strict=True):
                 value = column[index]
                 digits = quantity.axis.quantity.digits

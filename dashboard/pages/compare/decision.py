@@ -20,7 +20,7 @@ from costmodel.questions.compare import Advantage, range_words
 from costmodel.questions.request import HOUR_S, MILLION
 from costmodel.show.text import capitalised
 from costmodel.show.told_times import digits_of, interval_words, transfer_words
-from dashboard.app.measured_points import measured_step, points, recorded
+from dashboard.app.measured_points import Recorded, measured_step, points
 
 TIME = "time.predicted_s"
 DIGITS = STEP_QUANTITIES[TIME].digits
@@ -46,22 +46,25 @@ def times(predictions: Sequence[Prediction]) -> list[float]:
     ]
 
 
-def measured_times(predictions: Sequence[Prediction], hardware_name: str) -> Measured:
-    """The measured times of the sidebar's step; backends without any are left out."""
+def measured_times(
+    predictions: Sequence[Prediction], recordings: Sequence[Recorded], hardware_name: str
+) -> Measured:
+    """The measured times of the sidebar's step; backends without any are left out.
+
+    `recordings` are those of each model.
+    """
     measured: dict[Backend, list[float | None]] = {}
     for backend in get_args(Backend):
         points = [
-            measured_step(one.model, replace(one.workload, backend=backend), hardware_name).get(
-                TIME
-            )
-            for one in predictions
+            measured_step(of_model, replace(one.workload, backend=backend), hardware_name).get(TIME)
+            for one, of_model in zip(predictions, recordings, strict=True)
         ]
         if any(points):
             measured[backend] = [None if point is None else point.value for point in points]
     return measured
 
 
-def not_predicted(predictions: Sequence[Prediction]) -> str:
+def not_predicted(predictions: Sequence[Prediction], recordings: Sequence[Recorded]) -> str:
     """Why times are not predicted or transferred, and what was measured of the same step.
 
     Empty where all are predicted from measurements. On another GPU than that of the page, the words
@@ -73,11 +76,11 @@ def not_predicted(predictions: Sequence[Prediction]) -> str:
         return ""
     workload = predictions[0].workload
     by_maker: dict[str, list[str]] = defaultdict(list)
-    for one in predictions if workload.mesh == ONE_GPU else ():
-        recordings = recorded(one.model)
+    both = zip(predictions, recordings, strict=True)
+    for one, of_model in both if workload.mesh == ONE_GPU else ():
         for backend in get_args(Backend):
             same_step = replace(one.workload, backend=backend)
-            for point in points(recordings, TIME, same_step, "batch"):
+            for point in points(of_model, TIME, same_step, "batch"):
                 if point.x == workload.batch:
                     on = f"{point.device} by the backend {backend}"
                     took = units.seconds(units.rounded(point.value, DIGITS))

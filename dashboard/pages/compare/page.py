@@ -145,7 +145,7 @@ with top:
         plain(
             decision.sentence(
                 predictions,
-                decision.measured_times(predictions, selection.hardware_name),
+                decision.measured_times(predictions, recordings, selection.hardware_name),
                 decisive,
                 price,
             )
@@ -154,7 +154,7 @@ with top:
     if large := data.too_large(predictions):
         at = f"batch {selection.workload.batch:,}, context {selection.workload.context:,}"
         st.warning(plain(f"At {at} these do not fit into the GPU's memory: {', '.join(large)}"))
-if reason := decision.not_predicted(predictions):
+if reason := decision.not_predicted(predictions, recordings):
     st.info(plain(reason))
 measured = [
     on_gpu(points(of_model, quantity.axis.quantity.name, workload, axis), selection.hardware_name)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from costmodel import units
 from costmodel.questions.grid import Grid
-from dashboard.app.figures import DASHES, colour, framed, line, measured_marks
+from dashboard.app.figures import DASHES, colour, framed, level, line, measured_marks
 from dashboard.app.measured_points import Along, Point
 from dashboard.pages.compare.data import COMPARED, along, values
 
@@ -59,20 +59,15 @@ def ratio_chart(
         if seen:
             label = f"{escape(grids[index].model)} / {reference}, measured"
             figure.add_trace(measured_marks(label, list(seen), list(seen.values()), index))
-    framed(
+    return framed(
         figure,
         x_title=X_TITLES[axis],
         y_title=f"{COMPARED[name].axis.quantity.label} over {reference}'s",
         x_log=True,
         height=HEIGHT,
         digits=DIGITS,
+        layout=level(1, f"{reference}: 1", color=colour(0), dash=DASHES[0], width=1),
     )
-    figure.add_hline(
-        y=1,
-        line={"color": colour(0), "dash": DASHES[0], "width": 1},
-        annotation_text=f"{reference}: 1",
-    )
-    return figure
 
 
 def ratio_alt(grids: Sequence[Grid], name: str, axis: Along) -> str:

@@ -8,20 +8,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from costmodel.costs.predict import Prediction
+from costmodel.inputs.workload import Workload
 from costmodel.questions.capacity import max_context
 from costmodel.questions.request import Request, Served, serve
 from costmodel.show.prediction_json import prediction_json
 from dashboard.app.selection import KEPT, Selection
 from dashboard.pages.explore.data import JSON
+from dashboard.pages.explore.meshed import fewest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step: its prediction, the numbers of `predict --json`, the largest context that fits."""
+    """One step: its prediction, the numbers of `predict --json`, the largest context that fits.
+
+    `fewest`: the same on the fewest GPUs that fit, or why none do; None where it fits as it is.
+    """
 
     prediction: Prediction
     numbers: JSON
     max_context: int | None
+    fewest: Workload | str | None
 
 
 @lru_cache(maxsize=KEPT)
@@ -32,6 +38,7 @@ def step(selection: Selection) -> Step:
         prediction=prediction,
         numbers=prediction_json(prediction),
         max_context=max_context(prediction),
+        fewest=None if prediction.memory.fits else fewest(prediction),
     )
 
 

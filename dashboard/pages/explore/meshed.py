@@ -9,10 +9,12 @@ from typing import Any
 import streamlit as st
 
 from costmodel import units
-from costmodel.costs.predict import Prediction, predict
+from costmodel.costs.chosen_mesh import with_mesh
+from costmodel.costs.predict import Prediction
 from costmodel.costs.quantities.quantity import DIGITS
 from costmodel.costs.quantities.step import STEP_QUANTITIES
 from costmodel.errors import InputError
+from costmodel.inputs.workload import Workload
 from costmodel.layers.mesh import AskedMesh
 from costmodel.show.tables.mesh import NOT_MEASURED
 from costmodel.show.text import capitalised
@@ -103,23 +105,22 @@ def exchange_rows(data: JSON) -> list[JSON]:
     return rows
 
 
-def fewest(prediction: Prediction) -> Prediction | str:
+def fewest(prediction: Prediction) -> Workload | str:
     """The step on the fewest GPUs that fit, or why there are none."""
     workload = replace(prediction.workload, mesh=AskedMesh(fewest=True))
     try:
-        return predict(prediction.model, workload, prediction.hardware)
+        return with_mesh(prediction.model, workload, prediction.hardware, prediction.ceilings)
     except InputError as error:
         return str(error)
 
 
-def draw_fewest(prediction: Prediction) -> None:
-    """Offer the fewest GPUs that fit a step which does not."""
-    found = fewest(prediction)
+def draw_fewest(found: Workload | str) -> None:
+    """Offer the `fewest` GPUs that fit a step which does not."""
     if isinstance(found, str):
         st.caption(plain(f"No number of GPUs does: {found}"))
         return
     st.button(
-        f"Cost it on {found.workload.mesh.label}, the fewest that fit",
+        f"Cost it on {found.mesh.label}, the fewest that fit",
         on_click=ask_for_fewest,
         key="ex_fewest",
         icon=":material/memory:",

@@ -16,7 +16,7 @@ from costmodel.show.tables.prediction import prediction_tables
 from costmodel.show.text import capitalised
 from costmodel.show.told_times import transfer_words
 from dashboard.app.address import linked, number, one_of, switch, whole
-from dashboard.app.measured_points import measured_step
+from dashboard.app.measured_points import measured_step, recorded
 from dashboard.app.own_model import model_text
 from dashboard.app.selection import OWN, Selection
 from dashboard.app.shell import OWN_TEXT, current_selection
@@ -187,7 +187,7 @@ own = st.session_state.get(OWN_TEXT, "")
 selection = current_selection(on_refusal=lambda: draw_form(own) if own else None)
 step = kept.step(selection)
 prediction, numbers = step.prediction, step.numbers
-measured = measured_step(selection.model, selection.workload, selection.hardware_name)
+measured = measured_step(recorded(selection.model), selection.workload, selection.hardware_name)
 seen = measured.get("time.predicted_s")
 st.title(plain(data.answer(prediction, None if seen is None else seen.value)))
 st.text(data.question(prediction))
@@ -199,7 +199,8 @@ if not prediction.memory.fits:
     gpu = "GPU's memory" if prediction.gpus == 1 else f"memory of {prediction.gpus} GPUs"
     too_large = f"This step does not fit into the {gpu}; its times assume a larger memory."
     st.warning(plain(" ".join((too_large, *shipped))))
-    draw_fewest(prediction)
+if step.fewest is not None:
+    draw_fewest(step.fewest)
 as_typed = selection.model_name == OWN and "\n" in own  # the JSON of a link is one long line
 draw_form(own if as_typed else model_text(selection.model))
 draw_chart(numbers)
